@@ -1,0 +1,1 @@
+//! nginx-rs: a server for existing nginx configurations.

@@ -1,0 +1,3 @@
+//! The program `nginx-rs`.
+
+fn main() {}
