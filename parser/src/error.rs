@@ -5,9 +5,12 @@ use crate::ast::Span;
 /// A syntax error: the sentence nginx prints (without ` in FILE:LINE`) and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// nginx's sentence, for example `unexpected "}"`.
+    /// nginx's sentence, for example `unexpected "}"`. Bytes that are not UTF-8 are shown as U+FFFD.
     pub problem: String,
-    /// The offending bytes; the line nginx reports is the one `span.end` lies on.
+    /// The offending bytes, empty at the end of the file.
+    ///
+    /// The line nginx reports is `source::line(text, span.end)`: one more than the line feeds before `span.end`. No
+    /// span reaches behind a line feed, so that is also the line its last byte stands on.
     pub span: Span,
 }
 
