@@ -2,10 +2,10 @@
 //! error so that one run finds all of them.
 
 use crate::Parsed;
-use crate::ast::{Block, Directive, FileId, Span, Word};
+use crate::ast::{Block, Directive, FileId, Quote, Span, Word};
 use crate::error::Error;
 use crate::source::saturate;
-use crate::words::{BUFFER, Stop, Token, Trouble, resolve, token};
+use crate::words::{BUFFER, Stop, Token, Trouble, after_quote, resolve, token};
 
 /// Blocks that may stand in each other. nginx has no such limit; here it keeps whoever walks the tree on its stack.
 pub(crate) const DEPTH: usize = 256;
@@ -69,7 +69,12 @@ impl Reader {
         };
         let span = self.span(start, rest);
         match token {
-            Token::Word(raw, quote) => self.words.push(Word { text: resolve(raw), quote, span }),
+            Token::Word(raw, quote) => {
+                self.words.push(Word { text: resolve(raw), quote, span });
+                if quote != Quote::None {
+                    self.check_behind_quote(rest);
+                }
+            }
             Token::Semicolon => self.terminate(span),
             Token::Open => self.open(span),
             Token::Close => self.close(span),
@@ -79,6 +84,13 @@ impl Reader {
             }
         }
         Some(rest)
+    }
+
+    fn check_behind_quote(&mut self, rest: &[u8]) {
+        if let Some(byte) = after_quote(rest) {
+            self.error(unexpected(&[byte]), self.span(rest, rest.get(1..).unwrap_or_default()));
+            self.broken = true;
+        }
     }
 
     fn recover<'a>(&mut self, stop: &Stop<'a>) -> Option<&'a [u8]> {
@@ -94,7 +106,6 @@ impl Reader {
                 self.end(span);
                 return None;
             }
-            Trouble::Unexpected(byte) => unexpected(&[byte]),
             Trouble::Long | Trouble::LongComment => {
                 let shown = stop.at.get(..SHOWN).unwrap_or(stop.at);
                 format!("too long parameter \"{}...\" started", String::from_utf8_lossy(shown))
@@ -189,4 +200,62 @@ impl Reader {
 
 fn unexpected(what: &[u8]) -> String {
     format!("unexpected \"{}\"", String::from_utf8_lossy(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::line;
+
+    fn problems(origin: Origin, text: &str) -> Vec<(u32, String)> {
+        let errors = read(origin, FileId(0), text.as_bytes()).errors;
+        errors.into_iter().map(|error| (line(text.as_bytes(), error.span.end), error.problem)).collect()
+    }
+
+    #[test]
+    fn a_word_has_to_fit_into_the_buffer_with_the_blank_behind_it() {
+        let long = |length: usize| "x".repeat(length);
+        let bare = [(2, "too long parameter \"xxxxxxxxxx...\" started".to_owned())];
+        let quoted = [(2, "too long parameter, probably missing terminating \"\"\" character".to_owned())];
+        let comment = [(2, "too long parameter \"# xxxxxxxx...\" started".to_owned())];
+        for (text, expected) in [
+            (format!("a\n{};\n", long(4095)), &[][..]),
+            (format!("a\n{};\n", long(4096)), &bare),
+            (format!("a\n{} ;\n", long(4094)), &[]),
+            (format!("a\n{} ;\n", long(4095)), &bare),
+            (format!("a\n\"{}\";\n", long(4094)), &[]),
+            (format!("a\n\"{}\";\n", long(4095)), &bare),
+            (format!("a\n\"{}\"\n;\n", long(4093)), &[]),
+            (format!("a\n\"{}\"\n;\n", long(4094)), &bare),
+            (format!("a\n\"{}\";\n", long(4096)), &quoted),
+            (format!("a\n\"{};\n{}", long(10), "b c;\n".repeat(900)), &quoted),
+            (format!("a;\n# {}\nb;", long(4093)), &[]),
+            (format!("a;\n# {}\nb;", long(4094)), &comment),
+            (format!("a\n# {}\nb;", long(4094)), &comment),
+        ] {
+            assert_eq!(problems(Origin::File, &text), expected, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn the_option_takes_long_words_and_no_blocks() {
+        assert_eq!(problems(Origin::Option, &format!("pid {}; # a", "x".repeat(5000))), []);
+        for (text, expected) in [
+            ("daemon off", "unexpected end of parameter, expecting \";\""),
+            ("events {}", "block directives are not supported in -g option"),
+            ("}", "unexpected \"}\""),
+            ("{}", "unexpected \"{\""),
+        ] {
+            assert_eq!(problems(Origin::Option, text), [(1, expected.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn blocks_nest_to_a_depth() {
+        let nested = |depth| "a{".repeat(depth) + &"}".repeat(depth);
+        assert_eq!(problems(Origin::File, &nested(DEPTH)), []);
+        let deeper = [(1, "blocks are nested deeper than 256 levels".to_owned())];
+        assert_eq!(problems(Origin::File, &nested(DEPTH + 1)), deeper);
+        assert_eq!(problems(Origin::File, &nested(500_000)), deeper);
+    }
 }

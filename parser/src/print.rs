@@ -33,16 +33,20 @@ fn put_items(out: &mut Vec<u8>, items: &[Directive], depth: usize) {
     let indent = |out: &mut Vec<u8>| out.extend(std::iter::repeat_n(b' ', 4 * depth));
     for directive in items {
         indent(out);
-        let mut room = put_word(out, &directive.name);
+        let (name, mut before) = written(&directive.name);
+        out.extend(name);
         for word in &directive.args {
-            put_space(out, room);
-            room = put_word(out, word);
+            let (text, after) = written(word);
+            if before == End::Bare || (before == End::Quote && !text.starts_with(b")")) {
+                out.push(b' ');
+            }
+            out.extend(text);
+            before = after;
         }
         match &directive.block {
             None => out.extend(b";\n"),
             Some(block) => {
-                put_space(out, room);
-                out.push(b'{');
+                out.extend(if before == End::Full { &b"{"[..] } else { b" {" });
                 if !block.items.is_empty() {
                     out.push(b'\n');
                     put_items(out, &block.items, depth + 1);
@@ -54,25 +58,25 @@ fn put_items(out: &mut Vec<u8>, items: &[Directive], depth: usize) {
     }
 }
 
-/// Writes a word; whether a space may follow, which has to fit into nginx's buffer together with the word.
-fn put_word(out: &mut Vec<u8>, word: &Word) -> bool {
-    let bare = if word.quote == Quote::None { bare(&word.text) } else { None };
-    if let Some(text) = bare {
-        out.extend(&text);
-        return text.len() + 1 < BUFFER;
-    }
-    let mark = if word.quote == Quote::Single { b'\'' } else { b'"' };
-    let text = quoted(&word.text, mark);
-    out.push(mark);
-    out.extend(&text);
-    out.push(mark);
-    text.len() + 2 < BUFFER
+/// What a word ended with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Bare,
+    Quote,
+    /// Nothing but `;`, `{` or `)` may follow: nginx's buffer has no room for a space too.
+    Full,
 }
 
-fn put_space(out: &mut Vec<u8>, room: bool) {
-    if room {
-        out.push(b' ');
+fn written(word: &Word) -> (Vec<u8>, End) {
+    let bare = if word.quote == Quote::None { bare(&word.text) } else { None };
+    if let Some(text) = bare {
+        let end = if text.len() + 1 < BUFFER { End::Bare } else { End::Full };
+        return (text, end);
     }
+    let mark = if word.quote == Quote::Single { b'\'' } else { b'"' };
+    let text = quoted(word, mark);
+    let end = if text.len() + 2 < BUFFER { End::Quote } else { End::Full };
+    ([&[mark], &text[..], &[mark]].concat(), end)
 }
 
 /// The word without quotes, unless only quotes can hold it.
@@ -105,15 +109,33 @@ fn bare(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn quoted(text: &[u8], mark: u8) -> Vec<u8> {
+/// What stands between quotes. Tabs and line ends are written as escapes, unless the author had them as they are (the
+/// length of the word tells) or there is no room.
+fn quoted(word: &Word, mark: u8) -> Vec<u8> {
+    let plain = escaped(&word.text, mark, false);
+    let length = usize::try_from(word.span.end.saturating_sub(word.span.start)).unwrap_or_default();
+    if plain.len() + 2 == length {
+        return plain;
+    }
+    let text = escaped(&word.text, mark, true);
+    if text.len() + 2 < BUFFER { text } else { plain }
+}
+
+fn escaped(text: &[u8], mark: u8, controls: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        if byte == mark || (byte == b'\\' && doubled(tail, false)) {
-            out.push(b'\\');
+        match byte {
+            b'\t' if controls => out.extend(br"\t"),
+            b'\r' if controls => out.extend(br"\r"),
+            b'\n' if controls => out.extend(br"\n"),
+            b'\\' if doubled(tail, false) || (controls && matches!(tail.first(), Some(b'\t' | b'\r' | b'\n'))) => {
+                out.extend(br"\\");
+            }
+            _ if byte == mark => out.extend([b'\\', byte]),
+            _ => out.push(byte),
         }
-        out.push(byte);
     }
     out
 }

@@ -35,8 +35,6 @@ pub(crate) enum Token<'a> {
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// A byte that may not follow a closing quote.
-    Unexpected(u8),
     /// The text ends within a word.
     End,
     /// A word that does not fit into the buffer.
@@ -86,6 +84,11 @@ pub(crate) fn token(input: &[u8], limit: usize) -> Rule<'_, (&[u8], Token<'_>)> 
     ))
     .parse(start)?;
     Ok((rest, (start, token)))
+}
+
+/// The byte a quoted word is followed by, where nginx does not expect it there.
+pub(crate) fn after_quote(rest: &[u8]) -> Option<u8> {
+    rest.first().copied().filter(|byte| !ends_bare(*byte) && *byte != b')')
 }
 
 /// What a word means: `\"`, `\'`, `\\`, `\t`, `\r` and `\n` are resolved; before anything else a backslash stays.
@@ -150,11 +153,6 @@ fn quoted(input: &[u8], limit: usize) -> Rule<'_, Token<'_>> {
     let (rest, _) = take(raw.len() + 1)(body)?;
     let blank = usize::from(rest.first().is_some_and(|byte| is_blank(*byte)));
     fits(body, raw.len() + 1 + blank, limit).map_err(|trouble| stop(trouble, body, rest))?;
-    match rest.first() {
-        None => return Err(stop(Trouble::End, rest, rest)),
-        Some(b' ' | b'\t' | b'\r' | b'\n' | b';' | b'{' | b')') => {}
-        Some(byte) => return Err(stop(Trouble::Unexpected(*byte), rest, rest)),
-    }
     let quote = if mark == '"' { Quote::Double } else { Quote::Single };
     Ok((rest, Token::Word(raw, quote)))
 }
