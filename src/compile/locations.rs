@@ -1,0 +1,92 @@
+//! From location blocks to sealed locations and their lookup tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::blocks::{Kind, LocationBlock, ScopeBlock};
+use crate::conf::{Diag, Env};
+use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::{Conf, Main, Seal};
+use crate::table::tree::{Entry, Match};
+use crate::table::{Definitions, Location, Locations};
+
+/// What sealing needs on its way through the tree; findings gather in `problems`.
+pub struct Sealer<'a> {
+    /// What is declared once.
+    pub main: &'a Main,
+    /// What the configuration shares.
+    pub env: &'a mut Env,
+    /// Log files.
+    pub logs: &'a mut LogFiles,
+    /// Upstream groups.
+    pub upstreams: &'a mut Upstreams,
+    /// The variables.
+    pub definitions: Arc<Definitions>,
+    /// What was found wrong.
+    pub problems: Vec<Diag>,
+}
+
+/// The locations of one level.
+#[derive(Default)]
+pub struct Level {
+    /// Those that paths find.
+    pub locations: Locations<Arc<Location>>,
+    /// Those that only names find.
+    pub named: HashMap<Bytes, Arc<Location>>,
+}
+
+impl Sealer<'_> {
+    /// Seals a scope and what is inside it.
+    pub fn scope(&mut self, scope: ScopeBlock) -> Option<(Arc<Location>, Level)> {
+        let level = self.level(scope.locations);
+        let ifs = scope.ifs.into_iter().map(|conf| self.place(conf, Vec::new(), None)).collect::<Vec<_>>();
+        let limit_except = scope.limit_except.and_then(|(methods, inner)| Some((methods, self.scope(*inner)?.0)));
+        let location = self.place(scope.conf, ifs.into_iter().flatten().collect(), limit_except)?;
+        Some((location, level))
+    }
+
+    fn place(
+        &mut self,
+        conf: Conf,
+        ifs: Vec<Arc<Location>>,
+        limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
+    ) -> Option<Arc<Location>> {
+        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams };
+        match conf.seal(self.main, &mut cx) {
+            Ok(loc) => Some(Arc::new(Location { loc, ifs, limit_except, definitions: Arc::clone(&self.definitions) })),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn level(&mut self, blocks: Vec<LocationBlock>) -> Level {
+        let (mut entries, mut named) = (Vec::new(), HashMap::new());
+        for block in blocks {
+            let kind = match block.kind {
+                Kind::Exact => Some(Match::Exact),
+                Kind::Prefix => Some(Match::Prefix),
+                Kind::Final => Some(Match::Final),
+                Kind::Regex(pattern) => Some(Match::Regex(pattern)),
+                Kind::Named => None,
+            };
+            let Some((payload, level)) = self.scope(block.scope) else { continue };
+            match kind {
+                Some(kind) => entries.push(Entry {
+                    kind,
+                    auto_redirect: payload.loc.passes() && block.name.ends_with(b"/"),
+                    name: block.name.to_vec(),
+                    payload,
+                    nested: level.locations,
+                }),
+                None => {
+                    named.insert(block.name, payload);
+                }
+            }
+        }
+        Level { locations: Locations::new(entries), named }
+    }
+}

@@ -1,0 +1,16 @@
+//! The language of directives: rows, arguments, inheritance, and the loading of files.
+
+pub mod args;
+pub mod diag;
+pub mod directive;
+pub mod field;
+pub mod inherit;
+pub mod load;
+pub mod names;
+pub mod units;
+
+pub use args::{Args, Env};
+pub use diag::{Diag, Level, Problem};
+pub use directive::{Contexts, Directive, Shape, block, many, on};
+pub use field::Field;
+pub use inherit::{List, Local};

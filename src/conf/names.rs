@@ -1,0 +1,60 @@
+//! The names of variables: who mentions one and who defines it. Names fold case, as in nginx.
+
+use std::collections::HashMap;
+
+use parser::ast::Span;
+
+/// A variable's number within one configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VarId(pub u32);
+
+/// Every variable that a configuration mentions.
+#[derive(Debug, Default)]
+pub struct Names {
+    ids: HashMap<String, VarId>,
+    list: Vec<Name>,
+}
+
+/// One variable's name.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// In lower case.
+    pub name: String,
+    /// Where it was first mentioned.
+    pub first: Option<Span>,
+    /// Whether a directive gives it its value (`set`, a named capture), into a slot of the request.
+    pub slot: bool,
+}
+
+impl Names {
+    /// The number of `name`.
+    pub fn id(&mut self, name: &str, at: Option<Span>) -> VarId {
+        let name = name.to_ascii_lowercase();
+        if let Some(&id) = self.ids.get(&name) {
+            return id;
+        }
+        let id = VarId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        self.list.push(Name { name: name.clone(), first: at, slot: false });
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// Marks `name` as one that requests store a value for.
+    pub fn slot(&mut self, name: &str, at: Option<Span>) -> VarId {
+        let id = self.id(name, at);
+        if let Some(entry) = self.list.get_mut(id.0 as usize) {
+            entry.slot = true;
+        }
+        id
+    }
+
+    /// What is known of a number.
+    pub fn get(&self, id: VarId) -> Option<&Name> {
+        self.list.get(id.0 as usize)
+    }
+
+    /// All names, by number.
+    pub fn all(&self) -> &[Name] {
+        &self.list
+    }
+}

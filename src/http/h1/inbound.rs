@@ -1,0 +1,267 @@
+//! A request's body on its way in (RFC 9112 §6): by length or in chunks, whole in memory, in a file, or piece by piece.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::chunked::{Decoder, Step};
+use crate::http::flow::{Cause, Fault, Stage};
+use crate::http::request::Client;
+use crate::http::{Body, FilePart};
+use crate::net::stream::{make_room, within};
+
+/// How the end of a body is found.
+#[derive(Debug)]
+enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// By its last chunk.
+    Chunked(Decoder),
+}
+
+/// What was read ahead of its use.
+#[derive(Clone, Debug, Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    Memory(Bytes),
+    File(FilePart),
+}
+
+/// A body that may not have been read yet.
+pub struct Inbound {
+    client: Rc<Client>,
+    framing: Framing,
+    done: bool,
+    received: u64,
+    kept: Kept,
+    /// Whether `100 Continue` is owed.
+    expects: bool,
+    /// Bytes it may have; 0 is no limit.
+    pub limit: u64,
+    /// Between two reads.
+    pub timeout: Duration,
+}
+
+impl Inbound {
+    /// A body of `length` bytes.
+    pub fn length(client: Rc<Client>, length: u64) -> Self {
+        Self::new(client, Framing::Length(length), length == 0)
+    }
+
+    /// A body in chunks.
+    pub fn chunked(client: Rc<Client>) -> Self {
+        Self::new(client, Framing::Chunked(Decoder::new(false)), false)
+    }
+
+    fn new(client: Rc<Client>, framing: Framing, done: bool) -> Self {
+        let timeout = Duration::from_secs(60);
+        Self { client, framing, done, received: 0, kept: Kept::Nothing, expects: false, limit: 0, timeout }
+    }
+
+    /// Notes that the client waits for `100 Continue` before it sends.
+    pub fn expect(&mut self) {
+        self.expects = !self.done;
+    }
+
+    /// Whether `100 Continue` is still owed: the client may send nothing at all.
+    pub fn is_expected(&self) -> bool {
+        self.expects
+    }
+
+    /// Forgets that the client waits.
+    pub fn give_up(&mut self) {
+        self.expects = false;
+    }
+
+    /// Whether it comes in chunks.
+    pub fn is_chunked(&self) -> bool {
+        matches!(self.framing, Framing::Chunked(_))
+    }
+
+    /// Whether all of it came.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The bytes of it that came.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The body, where it was read into memory.
+    pub fn in_memory(&self) -> Option<Bytes> {
+        match &self.kept {
+            Kept::Memory(bytes) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    /// What was read ahead, to be sent as often as need be.
+    pub fn kept(&self) -> Body {
+        match &self.kept {
+            Kept::Nothing => Body::Empty,
+            Kept::Memory(bytes) => Body::Full(bytes.clone()),
+            Kept::File(part) => Body::File(part.clone()),
+        }
+    }
+
+    /// Reads all of it: up to `memory` bytes stay in memory, more go to an unnamed file in `directory`.
+    pub async fn read_all(&mut self, memory: u64, directory: &Path) -> Result<(), Fault> {
+        if !matches!(self.kept, Kept::Nothing) {
+            return Ok(());
+        }
+        let mut held = BytesMut::new();
+        while let Some(bytes) = self.next().await? {
+            if (held.len() + bytes.len()) as u64 > memory {
+                return self.spool(held, bytes, directory).await;
+            }
+            if held.is_empty() && self.done {
+                self.kept = Kept::Memory(bytes);
+                return Ok(());
+            }
+            held.extend_from_slice(&bytes);
+        }
+        if !held.is_empty() {
+            self.kept = Kept::Memory(held.freeze());
+        }
+        Ok(())
+    }
+
+    async fn spool(&mut self, held: BytesMut, bytes: Bytes, directory: &Path) -> Result<(), Fault> {
+        let mut file = temp_file(directory).map_err(Fault::here)?;
+        let mut len = (held.len() + bytes.len()) as u64;
+        file.write_all(&held).and_then(|()| file.write_all(&bytes)).map_err(Fault::here)?;
+        drop((held, bytes));
+        while let Some(bytes) = self.next().await? {
+            file.write_all(&bytes).map_err(Fault::here)?;
+            len += bytes.len() as u64;
+        }
+        self.kept = Kept::File(FilePart { file: Rc::new(file), offset: 0, len });
+        Ok(())
+    }
+
+    /// The next piece; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        if self.expects && !self.done {
+            self.expects = false;
+            let sent = self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+            sent.map_err(|error| Fault::client(Stage::Body, Cause::Io(error)))?;
+        }
+        let limit = self.timeout;
+        let next = within(limit, std::future::poll_fn(|cx| self.poll_next(cx))).await;
+        next.unwrap_or(Err(Fault::client(Stage::Body, Cause::TimedOut)))
+    }
+
+    /// The next piece, without its time limit.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        loop {
+            if self.done {
+                return Poll::Ready(Ok(None));
+            }
+            if let Some(bytes) = self.buffered()? {
+                self.received += bytes.len() as u64;
+                if self.limit > 0 && self.received > self.limit {
+                    return Poll::Ready(Err(Fault::client(Stage::Body, Cause::TooLarge)));
+                }
+                return Poll::Ready(Ok(Some(bytes)));
+            }
+            if self.done {
+                return Poll::Ready(Ok(None));
+            }
+            let mut input = self.client.input.borrow_mut();
+            make_room(&mut input, 16 << 10);
+            let n = ready!(self.client.stream.poll_read(cx, &mut input, 16 << 10))
+                .map_err(|error| Fault::client(Stage::Body, Cause::Io(error)))?;
+            if n == 0 {
+                return Poll::Ready(Err(Fault::client(Stage::Body, Cause::Closed)));
+            }
+        }
+    }
+
+    /// What the connection's buffer holds of the body.
+    fn buffered(&mut self) -> Result<Option<Bytes>, Fault> {
+        let mut input = self.client.input.borrow_mut();
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= take as u64;
+                self.done = *left == 0;
+                Ok((take > 0).then(|| input.split_to(take).freeze()))
+            }
+            Framing::Chunked(decoder) => loop {
+                let bad = |_| Fault::client(Stage::Body, Cause::Protocol("client sent invalid chunked body"));
+                match decoder.decode(&input).map_err(bad)? {
+                    Step::Data(range) => {
+                        drop(input.split_to(range.start));
+                        return Ok(Some(input.split_to(range.len()).freeze()));
+                    }
+                    Step::More => {
+                        input.clear();
+                        return Ok(None);
+                    }
+                    Step::Done(end) => {
+                        drop(input.split_to(end));
+                        self.done = true;
+                        return Ok(None);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Reads what is left and throws it away, for at most `time` in all and `pause` without a byte.
+    pub async fn discard(&mut self, time: Duration, pause: Duration) -> bool {
+        let end = Instant::now() + time;
+        self.limit = 0;
+        while !self.done {
+            let step = pause.min(end.saturating_duration_since(Instant::now()));
+            match within(step, std::future::poll_fn(|cx| self.poll_next(cx))).await {
+                Some(Ok(Some(_))) => {}
+                Some(Ok(None)) => return true,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Throws away what came already; true if that was all.
+    pub fn discard_buffered(&mut self) -> bool {
+        self.limit = 0;
+        while !self.done {
+            match self.buffered() {
+                Ok(Some(bytes)) => self.received += bytes.len() as u64,
+                _ => break,
+            }
+        }
+        self.done
+    }
+}
+
+/// A file without a name, which disappears with its last descriptor.
+pub fn temp_file(directory: &Path) -> std::io::Result<File> {
+    let made = std::fs::create_dir_all(directory);
+    let open = || {
+        let path = directory.join(format!("{:016x}", crate::net::clock::random()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    };
+    made.and_then(|()| open())
+}
+
+/// Reads part of a file into memory, for streams that cannot send files.
+pub fn read_part(part: &FilePart, max: usize) -> std::io::Result<Bytes> {
+    let len = usize::try_from(part.len).unwrap_or(max).min(max);
+    let mut buf = vec![0; len];
+    let n = part.file.read_at(&mut buf, part.offset)?;
+    buf.truncate(n);
+    Ok(buf.into())
+}

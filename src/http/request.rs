@@ -1,0 +1,392 @@
+//! A request while it is served (RFC 9110 §3.4): what came, where it is, and what became of it.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+
+use super::core::Core;
+use super::h1::Inbound;
+use super::headers::{Headers, Known};
+use super::response::Head;
+use super::variable::{Definition, Scope};
+use crate::conf::names::VarId;
+use crate::net::{Level, Stream};
+
+/// The client's connection.
+pub struct Client {
+    /// The stream.
+    pub stream: Rc<Stream>,
+    /// Bytes that came and were not read yet.
+    pub input: RefCell<BytesMut>,
+    /// The peer's address; none on unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// The peer as `$remote_addr` prints it.
+    pub peer_text: Bytes,
+    /// Our address; none on unix sockets.
+    pub local: Option<SocketAddr>,
+    /// Our end as `$server_addr` prints it on unix sockets.
+    pub local_text: Bytes,
+    /// The number of the connection within this run.
+    pub number: u64,
+    /// How many requests came on it, with the one under way.
+    pub requests: Cell<u64>,
+    /// When it was accepted.
+    pub started: Instant,
+}
+
+/// The request method (RFC 9110 §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Mkcol,
+    Copy,
+    Move,
+    Options,
+    Propfind,
+    Proppatch,
+    Lock,
+    Unlock,
+    Patch,
+    Trace,
+    Connect,
+    Other,
+}
+
+impl Method {
+    /// The method of this name; case counts.
+    pub fn of(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"POST" => Method::Post,
+            b"PUT" => Method::Put,
+            b"DELETE" => Method::Delete,
+            b"MKCOL" => Method::Mkcol,
+            b"COPY" => Method::Copy,
+            b"MOVE" => Method::Move,
+            b"OPTIONS" => Method::Options,
+            b"PROPFIND" => Method::Propfind,
+            b"PROPPATCH" => Method::Proppatch,
+            b"LOCK" => Method::Lock,
+            b"UNLOCK" => Method::Unlock,
+            b"PATCH" => Method::Patch,
+            b"TRACE" => Method::Trace,
+            b"CONNECT" => Method::Connect,
+            _ => Method::Other,
+        }
+    }
+}
+
+/// The protocol version, as major × 1000 + minor: 9, 1000, 1001.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u16);
+
+impl Version {
+    /// HTTP/0.9.
+    pub const HTTP_09: Self = Self(9);
+    /// HTTP/1.0.
+    pub const HTTP_10: Self = Self(1000);
+    /// HTTP/1.1.
+    pub const HTTP_11: Self = Self(1001);
+}
+
+/// Values that are stored or computed while the request runs.
+#[derive(Debug, Default)]
+pub struct Vars {
+    slots: RefCell<Vec<Option<Bytes>>>,
+    subject: Bytes,
+    groups: Vec<Option<(u32, u32)>>,
+}
+
+impl Vars {
+    /// Group `n` of the last match.
+    pub fn capture(&self, n: usize) -> &[u8] {
+        let range = self.groups.get(n).copied().flatten();
+        range.and_then(|(start, end)| self.subject.get(start as usize..end as usize)).unwrap_or_default()
+    }
+
+    /// Remembers a match for `$1` … `$9`.
+    pub fn set_captures(&mut self, subject: Bytes, groups: Vec<Option<(u32, u32)>>) {
+        (self.subject, self.groups) = (subject, groups);
+    }
+
+    /// The value of a slot.
+    pub fn slot(&self, slot: u16) -> Option<Bytes> {
+        self.slots.borrow().get(usize::from(slot)).cloned().flatten()
+    }
+
+    /// Stores a slot's value.
+    pub fn set_slot(&self, slot: u16, value: Bytes) {
+        let mut slots = self.slots.borrow_mut();
+        let index = usize::from(slot);
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        if let Some(entry) = slots.get_mut(index) {
+            *entry = Some(value);
+        }
+    }
+}
+
+/// One try at an upstream server, as `$upstream_*` report it.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// The server as `$upstream_addr` prints it.
+    pub addr: Bytes,
+    /// Its status; 0 when none came.
+    pub status: u16,
+    /// Time to connect.
+    pub connect_time: Option<Duration>,
+    /// Time to the end of the head.
+    pub header_time: Option<Duration>,
+    /// Time to the end of the body.
+    pub response_time: Option<Duration>,
+    /// Bytes of the body.
+    pub length: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Bytes that came from it.
+    pub received: u64,
+}
+
+/// What the upstream did so far.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// Every try, in order. Shared with the body that is still under way.
+    pub attempts: Rc<RefCell<Vec<Attempt>>>,
+    /// The head of its last response.
+    pub headers: Option<Rc<Headers>>,
+    /// `http://name` and URI for the error log while an exchange runs.
+    pub url: Option<String>,
+}
+
+/// What was sent, for the log.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// The head as it left.
+    pub head: Head,
+    /// All bytes on the wire.
+    pub bytes: u64,
+    /// Bytes of the head alone.
+    pub head_bytes: u64,
+    /// Whether the response was complete.
+    pub complete: bool,
+}
+
+/// A request.
+pub struct Request {
+    /// The connection it came on.
+    pub client: Rc<Client>,
+    /// The settings of the place it is at now.
+    pub scope: Arc<dyn Scope>,
+    /// The request line as it came.
+    pub line: Bytes,
+    /// The method.
+    pub method: Method,
+    /// The method's name.
+    pub method_name: Bytes,
+    /// The version.
+    pub version: Version,
+    /// The target as it came: `$request_uri`.
+    pub target: Bytes,
+    /// The path, decoded and normalised.
+    pub uri: Bytes,
+    /// What stands behind the `?`.
+    pub args: Bytes,
+    /// Whether `set` changed the arguments.
+    pub args_changed: bool,
+    /// Whether the path is, byte for byte, what came.
+    pub plain: bool,
+    /// The header fields.
+    pub headers: Headers,
+    /// `Host` or the authority of the target: lower case, without port.
+    pub host: Bytes,
+    /// The port of `Host`, with its colon.
+    pub host_port: Bytes,
+    /// `Content-Length`.
+    pub content_length: Option<u64>,
+    /// The body on its way in.
+    pub body: Inbound,
+    /// Stored values and captures.
+    pub vars: Vars,
+    /// Whether it came here by a jump inside the server.
+    pub internal: bool,
+    /// Whether it came behind another one, before that was answered.
+    pub pipelined: bool,
+    /// `$request_id`, once it was asked for.
+    pub request_id: std::cell::OnceCell<String>,
+    /// Whether the connection is to be kept.
+    pub keep_alive: bool,
+    /// Whether an `error_page` is being served.
+    pub error_page: bool,
+    /// The status that an `error_page` set.
+    pub error_status: u16,
+    /// The absolute or relative `Location` of a redirect under way.
+    pub location: Option<Bytes>,
+    /// What the rewrite module entered: the number of an `if` block of the location.
+    pub entered_if: Option<usize>,
+    /// Whether a `rewrite` changed the path, so that its location must be looked up again.
+    pub uri_changed: bool,
+    /// Whether `rewrite … break` changed the path inside its location.
+    pub broke: bool,
+    /// Number of URI changes that are still allowed.
+    pub changes_left: u8,
+    /// `limit_rate` as set by `$limit_rate` or `X-Accel-Limit-Rate`, in bytes a second.
+    pub limit_rate: Option<u64>,
+    /// What the upstream did.
+    pub upstream: Upstream,
+    /// What was sent.
+    pub sent: Sent,
+    /// When its first byte came.
+    pub started: Instant,
+    /// The bytes of its head.
+    pub head_len: u64,
+}
+
+impl Request {
+    /// The core module's settings here.
+    pub fn core(&self) -> &Core {
+        self.scope.core()
+    }
+
+    /// Appends the value of a variable; false where it has none.
+    pub fn variable(&self, id: VarId, out: &mut Vec<u8>) -> bool {
+        match self.scope.definition(id) {
+            Some(Definition::Builtin(builtin, suffix, _)) => self.scope.builtin(*builtin, self, suffix, out),
+            Some(Definition::Slot(slot)) => match self.vars.slot(*slot) {
+                Some(value) => {
+                    out.extend_from_slice(&value);
+                    true
+                }
+                None => {
+                    if self.core().uninitialized_variable_warn {
+                        let name = self.scope.name(id);
+                        self.log(Level::Warn, &format!("using uninitialized \"{name}\" variable"));
+                    }
+                    false
+                }
+            },
+            Some(Definition::Computed(slot, computed)) => {
+                let value = match self.vars.slot(*slot) {
+                    Some(value) if !computed.volatile() => Some(value),
+                    _ => computed.compute(self),
+                };
+                let Some(value) = value else { return false };
+                out.extend_from_slice(&value);
+                self.vars.set_slot(*slot, value);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Gives a variable a value, as `set` does.
+    pub fn assign(&mut self, id: VarId, value: Bytes) {
+        match self.scope.definition(id) {
+            Some(Definition::Builtin(_, _, Some(set))) => {
+                let set = *set;
+                set(self, value);
+            }
+            Some(Definition::Slot(slot) | Definition::Computed(slot, _)) => self.vars.set_slot(*slot, value),
+            _ => {}
+        }
+    }
+
+    /// The value of a variable as bytes.
+    pub fn value_of(&self, id: VarId) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.variable(id, &mut out);
+        out
+    }
+
+    /// The client's address.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.client.peer.map(|peer| peer.ip())
+    }
+
+    /// Whether the target that came holds escapes, so that text taken from its path must be escaped again.
+    pub fn is_quoted(&self) -> bool {
+        self.target.iter().any(|b| matches!(b, b'%' | b'+'))
+    }
+
+    /// What stands behind the last dot of the last segment of the path.
+    pub fn extension(&self) -> &[u8] {
+        let name = self.uri.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        match name.iter().rposition(|&b| b == b'.') {
+            Some(dot) => name.get(dot + 1..).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    /// Moves to another URI, as an internal redirect does.
+    pub fn set_uri(&mut self, uri: impl Into<Bytes>, args: impl Into<Bytes>) {
+        (self.uri, self.args, self.plain) = (uri.into(), args.into(), false);
+    }
+
+    /// Seconds since 1970 when the request is looked at, with its fraction.
+    pub fn now() -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// 16 random bytes in hexadecimal: `$request_id`.
+    pub fn id(&self) -> &str {
+        self.request_id.get_or_init(|| {
+            let (high, low) = (crate::net::clock::random(), crate::net::clock::random());
+            format!("{high:016x}{low:016x}")
+        })
+    }
+
+    /// The status for logs: what was sent, what an error set, or 009 of HTTP/0.9.
+    pub fn status(&self) -> u16 {
+        match (self.sent.head.status, self.version) {
+            (0, _) if self.error_status != 0 => self.error_status,
+            (0, Version::HTTP_09) => 9,
+            (status, _) => status,
+        }
+    }
+
+    /// Writes to the error log of this place, with nginx's words about the request behind the message.
+    pub fn log(&self, level: Level, message: &str) {
+        let log = &self.core().error_log;
+        if log.takes(level) {
+            log.write(level, Some(self.client.number), &format!("{message}{}", self.context()));
+        }
+    }
+
+    fn context(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut out = format!(", client: {}, server: {}", text(&self.client.peer_text), text(&self.core().server.name));
+        if !self.line.is_empty() {
+            out.push_str(&format!(", request: \"{}\"", text(&self.line)));
+        }
+        if let Some(url) = &self.upstream.url {
+            out.push_str(&format!(", upstream: \"{url}\""));
+        }
+        for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {
+            if let Some(value) = self.headers.get(known) {
+                out.push_str(&format!(", {name}: \"{}\"", text(value)));
+            }
+        }
+        out
+    }
+
+    /// The path of the requested file: `root` or `alias` with the URI, as `$request_filename` has it.
+    pub fn filename(&self) -> Vec<u8> {
+        self.core().map_uri(self, &self.uri)
+    }
+
+    /// A header value or nothing.
+    pub fn header(&self, known: Known) -> Option<Cow<'_, [u8]>> {
+        self.headers.get(known).map(Cow::Borrowed)
+    }
+}

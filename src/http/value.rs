@@ -1,0 +1,156 @@
+//! Values with variables in them, compiled once: `"$scheme://$host$request_uri"`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::request::Request;
+use crate::conf::names::{Names, VarId};
+use crate::conf::{Args, Field, Problem};
+
+/// A literal, or a mix of literals, variables and captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Bytes without a variable.
+    Literal(Bytes),
+    /// Pieces to join.
+    Mix(Vec<Part>),
+}
+
+/// A piece of a [`Value`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes.
+    Literal(Bytes),
+    /// `$name` or `${name}`.
+    Variable(VarId),
+    /// `$1` … `$9` of the last regular expression that matched.
+    Capture(u8),
+}
+
+impl Default for Value {
+    fn default() -> Self {
+        Value::Literal(Bytes::new())
+    }
+}
+
+impl Field for Value {
+    fn read(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
+        let at = args.directive().args.get(args.last_index()).map(|word| word.span);
+        Value::parse(word, &mut args.env.names, at)
+    }
+}
+
+impl Value {
+    /// Compiles `text`; `at` is where it stands.
+    pub fn parse(text: &[u8], names: &mut Names, at: Option<parser::ast::Span>) -> Result<Self, Problem> {
+        if !text.contains(&b'$') {
+            return Ok(Value::Literal(Bytes::copy_from_slice(text)));
+        }
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some(dollar) = rest.iter().position(|&b| b == b'$') {
+            let (literal, tail) = rest.split_at(dollar);
+            if !literal.is_empty() {
+                parts.push(Part::Literal(Bytes::copy_from_slice(literal)));
+            }
+            let (part, tail) = variable(tail.get(1..).unwrap_or_default(), names, at)?;
+            parts.push(part);
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(Bytes::copy_from_slice(rest)));
+        }
+        Ok(Value::Mix(parts))
+    }
+
+    /// A value without variables.
+    pub fn literal(text: impl Into<Bytes>) -> Self {
+        Value::Literal(text.into())
+    }
+
+    /// The bytes where they hold no variable.
+    pub fn as_literal(&self) -> Option<&Bytes> {
+        match self {
+            Value::Literal(bytes) => Some(bytes),
+            Value::Mix(_) => None,
+        }
+    }
+
+    /// Whether it is the empty literal.
+    pub fn is_empty(&self) -> bool {
+        self.as_literal().is_some_and(Bytes::is_empty)
+    }
+
+    /// Whether `$1` … `$9` occur.
+    pub fn has_captures(&self) -> bool {
+        matches!(self, Value::Mix(parts) if parts.iter().any(|part| matches!(part, Part::Capture(_))))
+    }
+
+    /// Its value for `request`.
+    pub fn get<'a>(&'a self, request: &Request) -> Cow<'a, [u8]> {
+        match self {
+            Value::Literal(bytes) => Cow::Borrowed(bytes),
+            Value::Mix(_) => {
+                let mut out = Vec::new();
+                self.append(request, &mut out);
+                Cow::Owned(out)
+            }
+        }
+    }
+
+    /// Its value as shared bytes.
+    pub fn bytes(&self, request: &Request) -> Bytes {
+        match self {
+            Value::Literal(bytes) => bytes.clone(),
+            Value::Mix(_) => self.get(request).into_owned().into(),
+        }
+    }
+
+    /// Appends its value to `out`.
+    pub fn append(&self, request: &Request, out: &mut Vec<u8>) {
+        match self {
+            Value::Literal(bytes) => out.extend_from_slice(bytes),
+            Value::Mix(parts) => parts.iter().for_each(|part| part.append(request, out)),
+        }
+    }
+}
+
+impl Part {
+    /// Appends its value to `out`.
+    pub fn append(&self, request: &Request, out: &mut Vec<u8>) {
+        match self {
+            Part::Literal(bytes) => out.extend_from_slice(bytes),
+            Part::Variable(id) => {
+                request.variable(*id, out);
+            }
+            Part::Capture(n) => out.extend_from_slice(request.vars.capture(usize::from(*n))),
+        }
+    }
+}
+
+/// Reads what stands behind a `$`.
+fn variable<'a>(text: &'a [u8], names: &mut Names, at: Option<parser::ast::Span>) -> Result<(Part, &'a [u8]), Problem> {
+    let invalid = || Problem::new("invalid variable name");
+    if let Some((digit @ b'1'..=b'9', tail)) = text.split_first() {
+        return Ok((Part::Capture(digit - b'0'), tail));
+    }
+    let (braced, text) = match text.split_first() {
+        Some((b'{', tail)) => (true, tail),
+        _ => (false, text),
+    };
+    let end = text.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'_')).unwrap_or(text.len());
+    let (name, tail) = text.split_at(end);
+    let name = std::str::from_utf8(name).unwrap_or_default();
+    let tail = match (braced, tail.split_first()) {
+        (false, _) => tail,
+        (true, Some((b'}', tail))) => tail,
+        (true, _) => {
+            return Err(Problem::new(format!("the closing bracket in \"{name}\" variable is missing")));
+        }
+    };
+    match name.as_bytes() {
+        [] => Err(invalid()),
+        [digit @ b'1'..=b'9'] if braced => Ok((Part::Capture(digit - b'0'), tail)),
+        _ => Ok((Part::Variable(names.id(name, at)), tail)),
+    }
+}

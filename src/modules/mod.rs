@@ -1,0 +1,212 @@
+//! The modules, each named as nginx names it, and the one ordered list that composes them.
+//!
+//! The order of the list is the way of a request through the server: hooks run from top to bottom, filters too.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::conf::names::VarId;
+use crate::conf::{Args, Diag, Directive, Problem};
+use crate::http::{Body, Computed, Flow, Head, Request, Variable};
+use crate::upstream;
+
+pub mod rows;
+pub mod seal;
+
+pub use rows::Row;
+pub use seal::Seal;
+
+/// One module: its settings, its rows, and what it does with a request.
+pub trait Module {
+    /// Settings of a scope. `Default` is nginx's documented default, `Clone` is inheritance.
+    type Conf: Clone + Default + 'static;
+    /// What is declared once for the whole configuration.
+    type Main: Default + 'static;
+    /// What requests read.
+    type Loc: Send + Sync + 'static;
+    /// Directives of scopes.
+    const DIRECTIVES: &'static [Directive<Self::Conf>] = &[];
+    /// Directives that are declared once.
+    const MAIN_DIRECTIVES: &'static [Directive<Self::Main>] = &[];
+    /// Variables.
+    const VARIABLES: &'static [Variable<Self::Loc>] = &[];
+    /// Where the rows shared by all upstream protocols are mounted: their prefix and their settings.
+    const UPSTREAM: Option<(&'static str, upstream::Mount<Self::Conf>)> = None;
+
+    /// Turns the settings of a scope into what requests read.
+    fn seal(conf: Self::Conf, main: &Self::Main, cx: &mut Seal<'_>) -> Result<Self::Loc, Diag>;
+
+    /// The variables that blocks of this module define (`map`, `geo`).
+    fn computed(_: &Self::Main) -> Vec<(VarId, Arc<dyn Computed>)> {
+        Vec::new()
+    }
+
+    /// Copies what `if` and `limit_except` blocks inherit although other inner scopes do not.
+    fn enter_unnamed(_outer: &Self::Conf, _inner: &mut Self::Conf) {}
+
+    /// The server and location rewrite phases.
+    fn rewrite(_: &Self::Loc, _: &mut Request) -> Flow {
+        Flow::Next
+    }
+    /// Limits.
+    fn preaccess(_: &Self::Loc, _: &mut Request) -> impl Future<Output = Flow> {
+        std::future::ready(Flow::Next)
+    }
+    /// Who may come in.
+    fn access(_: &Self::Loc, _: &mut Request) -> impl Future<Output = Flow> {
+        std::future::ready(Flow::Next)
+    }
+    /// What is looked at before content (`try_files`).
+    fn precontent(_: &Self::Loc, _: &mut Request) -> impl Future<Output = Flow> {
+        std::future::ready(Flow::Next)
+    }
+    /// The response.
+    fn content(_: &Self::Loc, _: &mut Request) -> impl Future<Output = Flow> {
+        std::future::ready(Flow::Next)
+    }
+    /// Whether requests are passed to another server here: a path that lacks the location's last slash is redirected.
+    fn passes(_: &Self::Loc) -> bool {
+        false
+    }
+    /// Changes the response.
+    fn filter(_: &Self::Loc, _: &Request, _: &mut Head, body: Body) -> Body {
+        body
+    }
+    /// After the last byte.
+    fn log(_: &Self::Loc, _: &Request) {}
+}
+
+macro_rules! modules {
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
+
+        /// The settings of one scope, before they are sealed.
+        #[derive(Clone, Default)]
+        #[allow(missing_docs)]
+        pub struct Conf { $(pub $name: <$name::Module as Module>::Conf,)+ }
+
+        /// What is declared once.
+        #[derive(Default)]
+        #[allow(missing_docs)]
+        pub struct Main { $(pub $name: <$name::Module as Module>::Main,)+ }
+
+        /// What requests read at one place.
+        #[allow(missing_docs)]
+        pub struct Loc { $(pub $name: <$name::Module as Module>::Loc,)+ }
+
+        impl Conf {
+            /// A scope inside this one.
+            pub fn inner(&self) -> Self {
+                self.clone()
+            }
+
+            /// An `if` or `limit_except` inside this scope.
+            pub fn unnamed(&self) -> Self {
+                let mut inner = self.clone();
+                $(<$name::Module as Module>::enter_unnamed(&self.$name, &mut inner.$name);)+
+                inner
+            }
+
+            /// What requests read.
+            pub fn seal(self, main: &Main, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
+                Ok(Loc { $($name: <$name::Module as Module>::seal(self.$name, &main.$name, cx)?,)+ })
+            }
+        }
+
+        /// The variables that blocks define.
+        pub fn computed(main: &Main) -> Vec<(VarId, Arc<dyn Computed>)> {
+            let mut all = Vec::new();
+            $(all.extend(<$name::Module as Module>::computed(&main.$name));)+
+            all
+        }
+
+        /// Every module's rows.
+        pub fn rows() -> Vec<Row> {
+            let mut rows = Vec::new();
+            $(rows::collect::<$name::Module>(&mut rows, stringify!($name), |c| &mut c.$name, |m| &mut m.$name);)+
+            rows.extend(rows::upstream_rows());
+            rows
+        }
+
+        /// Every module's variables: module, number of the row, name, whether `set` may write it.
+        pub fn variables() -> Vec<rows::VariableRow> {
+            let (mut rows, mut number) = (Vec::new(), 0);
+            $(rows::collect_variables::<$name::Module>(&mut rows, stringify!($name), &mut number);)+
+            rows
+        }
+
+        impl Loc {
+            /// Appends the value of row `row` of module number `module`.
+            pub fn variable(&self, at: crate::http::Builtin, r: &Request, suffix: &[u8], out: &mut Vec<u8>) -> bool {
+                let mut number = 0;
+                $(if at.module == number {
+                    let row = <$name::Module as Module>::VARIABLES.get(usize::from(at.row));
+                    return row.is_some_and(|row| (row.get)(&self.$name, r, suffix, out));
+                }
+                number += 1;)+
+                let _ = number;
+                false
+            }
+
+            /// The rewrite phase.
+            pub fn rewrite(&self, request: &mut Request) -> Flow {
+                $(match <$name::Module as Module>::rewrite(&self.$name, request) { Flow::Next => {}, flow => return flow })+
+                Flow::Next
+            }
+
+            /// The preaccess phase.
+            pub async fn preaccess(&self, request: &mut Request) -> Flow {
+                $(match <$name::Module as Module>::preaccess(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                Flow::Next
+            }
+
+            /// The access phase, under `satisfy`.
+            pub async fn access(&self, request: &mut Request, any: bool) -> Flow {
+                let mut refused = None;
+                $(match <$name::Module as Module>::access(&self.$name, request).await {
+                    Flow::Next => {}
+                    Flow::Allow if any => return Flow::Next,
+                    Flow::Allow => {}
+                    Flow::Fail(status @ (401 | 403)) if any => refused = Some(status),
+                    flow => return flow,
+                })+
+                refused.map_or(Flow::Next, Flow::Fail)
+            }
+
+            /// The precontent phase.
+            pub async fn precontent(&self, request: &mut Request) -> Flow {
+                $(match <$name::Module as Module>::precontent(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                Flow::Next
+            }
+
+            /// The content phase.
+            pub async fn content(&self, request: &mut Request) -> Flow {
+                $(match <$name::Module as Module>::content(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                Flow::Next
+            }
+
+            /// Whether requests are passed to another server here.
+            pub fn passes(&self) -> bool {
+                $(<$name::Module as Module>::passes(&self.$name))||+
+            }
+
+            /// The filters.
+            pub fn filter(&self, request: &Request, head: &mut Head, body: Body) -> Body {
+                $(let body = <$name::Module as Module>::filter(&self.$name, request, head, body);)+
+                body
+            }
+
+            /// The log phase.
+            pub fn log(&self, request: &Request) {
+                $(<$name::Module as Module>::log(&self.$name, request);)+
+            }
+        }
+    };
+}
+
+modules! {
+    process, core, rewrite,
+}
+
+/// Reads a directive's arguments into some settings.
+pub type Setter<T> = Box<dyn Fn(&mut T, &mut Args<'_>) -> Result<(), Problem> + Send + Sync>;

@@ -1,0 +1,126 @@
+//! Log files and the error log's format (<https://nginx.org/en/docs/ngx_core_module.html#error_log>).
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::clock;
+
+/// How grave an entry is; a log takes its own level and everything graver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Level {
+    Emerg,
+    Alert,
+    Crit,
+    Error,
+    Warn,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Level {
+    /// All levels by name.
+    pub const NAMES: [(&'static str, Level); 8] = [
+        ("emerg", Level::Emerg),
+        ("alert", Level::Alert),
+        ("crit", Level::Crit),
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("notice", Level::Notice),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+    ];
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Level::NAMES.iter().find(|(_, level)| level == self).map_or("error", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// A file that is appended to and can be opened anew by name (USR1).
+#[derive(Debug)]
+pub struct LogFile {
+    path: Option<PathBuf>,
+    file: Mutex<Option<File>>,
+}
+
+impl LogFile {
+    /// Opens `path`, making it where it is missing.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: Some(path.to_owned()), file: Mutex::new(Some(append(path)?)) })
+    }
+
+    /// The process's standard error.
+    pub fn stderr() -> Self {
+        Self { path: None, file: Mutex::new(None) }
+    }
+
+    /// Its path; none for standard error.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Opens the same name again.
+    pub fn reopen(&self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            let file = append(path)?;
+            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Appends whole lines with one write. A full disk loses them, as in nginx: serving goes on.
+    pub fn write(&self, lines: &[u8]) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = match &*file {
+            Some(file) => (&*file).write_all(lines),
+            None => io::stderr().write_all(lines),
+        };
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// The places errors of one scope are written to.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorLog {
+    sinks: Vec<(Level, Arc<LogFile>)>,
+}
+
+impl ErrorLog {
+    /// A log with these places.
+    pub fn new(sinks: Vec<(Level, Arc<LogFile>)>) -> Self {
+        Self { sinks }
+    }
+
+    /// Whether an entry of this level is written anywhere.
+    pub fn takes(&self, level: Level) -> bool {
+        self.sinks.iter().any(|(limit, _)| level <= *limit)
+    }
+
+    /// Writes an entry; `connection` is the number nginx prints as `*7`.
+    pub fn write(&self, level: Level, connection: Option<u64>, message: &str) {
+        if !self.takes(level) {
+            return;
+        }
+        let line = entry(level, connection, message);
+        for (_, file) in self.sinks.iter().filter(|(limit, _)| level <= *limit) {
+            file.write(line.as_bytes());
+        }
+    }
+}
+
+/// One line in the error log's format, with its newline.
+pub fn entry(level: Level, connection: Option<u64>, message: &str) -> String {
+    let (pid, tid) = (std::process::id(), nix::unistd::gettid());
+    let number = connection.map(|n| format!("*{n} ")).unwrap_or_default();
+    format!("{} [{level}] {pid}#{tid}: {number}{message}\n", clock::now().1.error)
+}

@@ -1,0 +1,9 @@
+//! Streams, listeners, addresses, clocks and logs: what touches the operating system.
+
+pub mod addr;
+pub mod clock;
+pub mod log;
+pub mod stream;
+
+pub use log::{ErrorLog, Level, LogFile};
+pub use stream::Stream;

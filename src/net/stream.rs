@@ -1,0 +1,171 @@
+//! One byte stream: TCP or a unix socket. Shared by reader and writer of one task, never across threads.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream.
+pub struct Stream(RefCell<Io>);
+
+enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self(RefCell::new(Io::Tcp(stream)))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self(RefCell::new(Io::Unix(stream)))
+    }
+}
+
+impl Stream {
+    /// Reads up to `max` bytes behind what `buf` holds; 0 is the peer's end.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut, max: usize) -> Poll<io::Result<usize>> {
+        let mut limited = buf.limit(max);
+        match &mut *self.0.borrow_mut() {
+            Io::Tcp(stream) => pin!(stream.read_buf(&mut limited)).poll(cx),
+            Io::Unix(stream) => pin!(stream.read_buf(&mut limited)).poll(cx),
+        }
+    }
+
+    /// Reads as [`Stream::poll_read`] does.
+    pub async fn read(&self, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_read(cx, buf, max)).await
+    }
+
+    /// Writes some of the slices.
+    pub fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut *self.0.borrow_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Io::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = std::future::poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+            bytes = bytes.get(n..).unwrap_or_default();
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends up to `len` bytes of `file` from `offset` without copying them through memory.
+    pub fn poll_send_file(&self, cx: &mut Context<'_>, file: &File, offset: u64, len: u64) -> Poll<io::Result<usize>> {
+        let len = usize::try_from(len.min(2 << 20)).unwrap_or(2 << 20);
+        let io = self.0.borrow();
+        loop {
+            let ready = match &*io {
+                Io::Tcp(stream) => stream.poll_write_ready(cx),
+                Io::Unix(stream) => stream.poll_write_ready(cx),
+            };
+            match ready {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let sent = match &*io {
+                Io::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send_file(stream, file, offset, len)),
+                Io::Unix(stream) => stream.try_io(Interest::WRITABLE, || send_file(stream, file, offset, len)),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    /// Whether there is something to read, or the end.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &*self.0.borrow() {
+            Io::Tcp(stream) => stream.poll_read_ready(cx),
+            Io::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Waits as [`Stream::poll_readable`] tells.
+    pub async fn readable(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// Whether an idle stream can still be used: nothing came on it, not even its end.
+    pub fn is_quiet(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
+        let mut probe = [0u8; 1];
+        let read = match &*self.0.borrow() {
+            Io::Tcp(stream) => stream.try_read(&mut probe),
+            Io::Unix(stream) => stream.try_read(&mut probe),
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Closes the sending side.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| match &mut *self.0.borrow_mut() {
+            Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        })
+        .await
+    }
+
+    /// Makes the kernel answer with a reset when the stream is dropped.
+    pub fn reset_on_close(&self) {
+        if let Io::Tcp(stream) = &*self.0.borrow() {
+            // Only a courtesy to the kernel: closing works without it.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Switches Nagle's algorithm off or on; unix sockets have none.
+    pub fn set_nodelay(&self, on: bool) {
+        if let Io::Tcp(stream) = &*self.0.borrow() {
+            let _ = stream.set_nodelay(on);
+        }
+    }
+
+    /// The address and port this end has, for TCP.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match &*self.0.borrow() {
+            Io::Tcp(stream) => stream.local_addr().ok(),
+            Io::Unix(_) => None,
+        }
+    }
+}
+
+fn send_file(to: impl AsFd, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+    let mut offset = i64::try_from(offset).map_err(io::Error::other)?;
+    Ok(nix::sys::sendfile::sendfile(to, file, Some(&mut offset), len)?)
+}
+
+/// Runs `future` at most for `limit`; `None` when the time ran out.
+pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+/// Room for `len` more bytes, without growing what is there already.
+pub fn make_room(buf: &mut BytesMut, len: usize) {
+    if buf.capacity() - buf.len() < len {
+        buf.reserve(len);
+    }
+    debug_assert!(buf.remaining_mut() >= len);
+}

@@ -1,0 +1,277 @@
+//! From a head to a request: its server, its path, how its body ends, and whether its connection is kept.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::head::Head;
+use super::phases::CHANGES;
+use crate::conf::units;
+use crate::http::h1::Inbound;
+use crate::http::h1::parse::Span;
+use crate::http::headers::Field;
+use crate::http::request::{Sent, Upstream, Vars, Version};
+use crate::http::{Client, Headers, Known, Method, Request, Scope, host, uri};
+use crate::net::Level;
+use crate::table::{Listen, Server};
+
+/// A request with its server; a status where it must be refused.
+pub type Built = (Request, Arc<Server>, Option<u16>);
+
+/// Header fields that may stand once only.
+const UNIQUE: [Known; 9] = [
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::IfModifiedSince,
+    Known::IfUnmodifiedSince,
+    Known::IfMatch,
+    Known::IfNoneMatch,
+    Known::IfRange,
+    Known::Range,
+    Known::Authorization,
+];
+
+/// Makes a request of a head.
+pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: Head, started: Instant) -> Built {
+    let mut request = blank(client, listen, &head, started);
+    let refused = fill(&mut request, listen, &head);
+    match refused {
+        Ok(server) => {
+            let refused = check(&mut request, &server).err().map(|(status, log)| refuse(&mut request, status, &log));
+            (request, server, refused)
+        }
+        Err((status, log)) => {
+            let status = refuse(&mut request, status, &log);
+            (request, Arc::clone(&listen.default), Some(status))
+        }
+    }
+}
+
+/// Makes a request of a head that could not be read to its end.
+pub fn refused(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Request {
+    let mut request = blank(client, listen, head, started);
+    if request.line.is_empty() {
+        let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
+        request.line = head.bytes.slice(..end);
+    }
+    for field in &head.fields {
+        request.headers.push_slice(field.name.clone(), field.value.clone());
+    }
+    request
+}
+
+/// What was being read, for the log: `line` or `headers`.
+pub fn reading(request: &Request) -> &'static str {
+    if request.target.is_empty() { "line" } else { "headers" }
+}
+
+fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
+    if !log.is_empty() {
+        request.log(Level::Info, &format!("{log} while reading client request headers"));
+    }
+    request.keep_alive = false;
+    status
+}
+
+type Refusal = (u16, String);
+
+fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Request {
+    let part = |span: &Span| head.bytes.slice(span.start as usize..span.end as usize);
+    let line = head.line.as_ref();
+    let method_name = line.map_or(Bytes::new(), |line| part(&line.method));
+    Request {
+        client: Rc::clone(client),
+        scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
+        line: line.map_or(Bytes::new(), |line| part(&line.line)),
+        method: Method::of(&method_name),
+        method_name,
+        version: line.map_or(Version::HTTP_10, |line| Version(line.version.min(1001))),
+        target: line.map_or(Bytes::new(), |line| part(&line.target)),
+        uri: Bytes::new(),
+        args: Bytes::new(),
+        args_changed: false,
+        plain: false,
+        headers: Headers::over(head.bytes.clone(), head.fields.len()),
+        host: Bytes::new(),
+        host_port: Bytes::new(),
+        content_length: None,
+        body: Inbound::length(Rc::clone(client), 0),
+        vars: Vars::default(),
+        internal: false,
+        pipelined: false,
+        request_id: std::cell::OnceCell::new(),
+        keep_alive: false,
+        error_page: false,
+        error_status: 0,
+        location: None,
+        entered_if: None,
+        uri_changed: false,
+        broke: false,
+        changes_left: CHANGES,
+        limit_rate: None,
+        upstream: Upstream::default(),
+        sent: Sent::default(),
+        started,
+        head_len: head.bytes.len() as u64,
+    }
+}
+
+/// Fields, host, server and path.
+fn fill(request: &mut Request, listen: &Arc<Listen>, head: &Head) -> Result<Arc<Server>, Refusal> {
+    let mut server = Arc::clone(&listen.default);
+    if let Some(span) = head.line.as_ref().and_then(|line| line.host.as_ref()) {
+        let text = head.bytes.slice(span.start as usize..span.end as usize);
+        server =
+            set_host(request, listen, &text).ok_or((400, "client sent invalid host in request line".to_owned()))?;
+    }
+    let (mut dropped, mut hosts) = (Vec::new(), 0);
+    for field in &head.fields {
+        let known = request.headers.push_slice(field.name.clone(), field.value.clone());
+        let settings = &server.root.loc.core.server;
+        let invalid = !field.valid || (field.underscore && !settings.underscores_in_headers);
+        if invalid && settings.ignore_invalid_headers {
+            dropped.push(request.headers.len() - 1);
+            continue;
+        }
+        if known == Known::Host {
+            hosts += 1;
+            let text = head.bytes.slice(field.value.start as usize..field.value.end as usize);
+            server = host_field(request, listen, &server, &text, hosts)?;
+        }
+    }
+    if !dropped.is_empty() {
+        ignore(request, &dropped);
+    }
+    request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
+    let merge = server.root.loc.core.server.merge_slashes;
+    let target = request.target.clone();
+    match uri::normalise(&target, merge) {
+        Ok(normal) => {
+            request.plain = matches!(normal.path, std::borrow::Cow::Borrowed(_));
+            request.args = target.slice_ref(normal.args);
+            request.uri = match normal.path {
+                std::borrow::Cow::Borrowed(path) => target.slice_ref(path),
+                std::borrow::Cow::Owned(path) => path.into(),
+            };
+            Ok(server)
+        }
+        Err(bad) => Err((400, bad.to_string())),
+    }
+}
+
+fn host_field(
+    request: &mut Request,
+    listen: &Arc<Listen>,
+    server: &Arc<Server>,
+    text: &Bytes,
+    count: usize,
+) -> Result<Arc<Server>, Refusal> {
+    if count > 1 {
+        let text = String::from_utf8_lossy(text);
+        return Err((400, format!("client sent duplicate host header: \"Host: {text}\", previous value")));
+    }
+    if !request.host.is_empty() {
+        // The target's own host goes first, but the field must still be one.
+        return match host::valid(text) {
+            Some(_) => Ok(Arc::clone(server)),
+            None => Err((400, "client sent invalid host header".to_owned())),
+        };
+    }
+    set_host(request, listen, text).ok_or_else(|| (400, "client sent invalid host header".to_owned()))
+}
+
+/// Takes `text` for the host and finds its server.
+fn set_host(request: &mut Request, listen: &Arc<Listen>, text: &Bytes) -> Option<Arc<Server>> {
+    let valid = host::valid(text)?;
+    request.host = match valid.name {
+        std::borrow::Cow::Borrowed(name) => text.slice_ref(name),
+        std::borrow::Cow::Owned(name) => name.into(),
+    };
+    if valid.port != 0 {
+        request.host_port = valid.port.to_string().into();
+    }
+    Some(find_server(request, listen))
+}
+
+fn find_server(request: &mut Request, listen: &Arc<Listen>) -> Arc<Server> {
+    let host = request.host.clone();
+    let Some((server, groups)) = listen.servers.find(&host) else { return Arc::clone(&listen.default) };
+    if let Some((pattern, groups)) = groups {
+        for (name, group) in pattern.names() {
+            let range = groups.get(usize::from(*group)).copied().flatten();
+            let value = range.map_or(Bytes::new(), |(start, end)| host.slice(start as usize..end as usize));
+            server.root.store(request, name, value);
+        }
+        request.vars.set_captures(host, groups);
+    }
+    Arc::clone(server)
+}
+
+/// Drops invalid fields, telling the log.
+fn ignore(request: &mut Request, dropped: &[usize]) {
+    let mut number = 0;
+    let mut lines = Vec::new();
+    request.headers.retain(|Field { name, value, .. }| {
+        let drop = dropped.contains(&number);
+        number += 1;
+        if drop {
+            lines.push(format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
+        }
+        !drop
+    });
+    for line in lines {
+        request.log(
+            Level::Info,
+            &format!("client sent invalid header line: \"{line}\" while reading client request headers"),
+        );
+    }
+}
+
+/// What nginx refuses once the whole head is there; otherwise how the body ends and whether the connection is kept.
+fn check(request: &mut Request, _server: &Arc<Server>) -> Result<(), Refusal> {
+    let error = |status, text: &str| Err((status, text.to_owned()));
+    for known in UNIQUE {
+        if request.headers.all(known).count() > 1 {
+            return Err((400, format!("client sent duplicate header line: {known:?}")));
+        }
+    }
+    let has_host = request.headers.get(Known::Host).is_some();
+    if request.version > Version::HTTP_10 && !has_host {
+        return error(400, "client sent HTTP/1.1 request without \"Host\" header");
+    }
+    let length = request.headers.get(Known::ContentLength).map(units::number);
+    if length == Some(None) {
+        return error(400, "client sent invalid \"Content-Length\" header");
+    }
+    request.content_length = length.flatten();
+    let client = Rc::clone(&request.client);
+    request.body = Inbound::length(client, request.content_length.unwrap_or_default());
+    if let Some(coding) = request.headers.get(Known::TransferEncoding) {
+        if request.version < Version::HTTP_11 {
+            return error(400, "client sent HTTP/1.0 request with \"Transfer-Encoding\" header");
+        }
+        if !coding.eq_ignore_ascii_case(b"chunked") {
+            let text = String::from_utf8_lossy(coding).into_owned();
+            return Err((501, format!("client sent unknown \"Transfer-Encoding\": \"{text}\"")));
+        }
+        if request.content_length.is_some() {
+            return error(400, "client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time");
+        }
+        request.body = Inbound::chunked(Rc::clone(&request.client));
+    }
+    match request.method {
+        Method::Connect => return error(405, "client sent CONNECT method"),
+        Method::Trace => return error(405, "client sent TRACE method"),
+        _ => {}
+    }
+    let connection: Vec<u8> = request.headers.all(Known::Connection).last().unwrap_or_default().to_ascii_lowercase();
+    let says = |word: &[u8]| memchr::memmem::find(&connection, word).is_some();
+    request.keep_alive = if says(b"close") { false } else { says(b"keep-alive") || request.version > Version::HTTP_10 };
+    let expects = request.headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    if expects && request.version >= Version::HTTP_11 {
+        request.body.expect();
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! One client connection: requests one after the other, each answered before the next is looked at (RFC 9112 §9).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::head::{self, Head, Refusal};
+use super::{Worker, build, phases};
+use crate::http::core::Lingering;
+use crate::http::flow::{Cause, Fault, Side};
+use crate::http::h1::write::{self, Rate, Writer};
+use crate::http::{Body, Client, Request, Response};
+use crate::net::addr::Endpoint;
+use crate::net::stream::within;
+use crate::net::{Level, Stream};
+use crate::table::{Listen, Location, Table};
+
+/// Serves a connection until it ends.
+pub async fn run(worker: Rc<Worker>, client: Client, at: Endpoint) {
+    worker.opened();
+    let guard = Closed(Rc::clone(&worker));
+    let client = Rc::new(client);
+    let mut place = Place::default();
+    if let Some(lingering) = serve(&worker, &client, &at, &mut place).await {
+        linger(&client, lingering).await;
+    }
+    drop(guard);
+}
+
+/// Counts the connection down however it ends.
+struct Closed(Rc<Worker>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
+/// The listening address, looked up once a table.
+#[derive(Default)]
+struct Place {
+    table: Option<Arc<Table>>,
+    listen: Option<Arc<Listen>>,
+}
+
+impl Place {
+    fn listen(&mut self, worker: &Worker, client: &Client, at: &Endpoint) -> Option<Arc<Listen>> {
+        let table = worker.table();
+        if !self.table.as_ref().is_some_and(|old| Arc::ptr_eq(old, &table)) {
+            let local = client.local.map(Endpoint::Inet);
+            // A server may listen on one address of a wildcard socket; that address goes first.
+            let found = local.and_then(|local| table.listens.iter().find(|listen| listen.addr == local));
+            let found = found.or_else(|| table.listens.iter().find(|listen| listen.addr == *at));
+            self.listen = found.or(self.listen.as_ref()).cloned();
+            self.table = Some(table);
+        }
+        self.listen.clone()
+    }
+}
+
+/// How long a connection lingers: in all, and without a byte.
+type Linger = (Duration, Duration);
+
+async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
+    let mut idle: Option<Duration> = None;
+    loop {
+        let listen = place.listen(worker, client, at)?;
+        let server = Arc::clone(&listen.default.root.loc.core.server);
+        let pipelined = !client.input.borrow().is_empty();
+        if let Some(limit) = idle
+            && !pipelined
+            && !wait(worker, client, limit).await
+        {
+            return None;
+        }
+        let deadline = Instant::now() + server.client_header_timeout;
+        let read = head::read(client, &server, deadline).await;
+        let started = std::time::Instant::now();
+        client.requests.set(client.requests.get() + 1);
+        let (mut request, server, refused) = match read {
+            Ok(head) => build::request(client, &listen, head, started),
+            Err((refusal, head)) => refuse(client, &listen, head, refusal, started)?,
+        };
+        request.pipelined = pipelined;
+        let (response, location) = phases::serve(&mut request, &server, refused).await;
+        let kept = respond(&mut request, response, &location).await;
+        let core = &location.loc.core;
+        if kept && !worker.is_stopping() {
+            idle = Some(core.keepalive_timeout);
+            continue;
+        }
+        let unread = !request.body.is_done() || !client.input.borrow().is_empty();
+        let lingers = match core.lingering_close {
+            Lingering::Always => true,
+            Lingering::On => request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked() || unread,
+            Lingering::Off => false,
+        };
+        return (lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout));
+    }
+}
+
+/// Waits for the next request on a kept connection; false when it ends first.
+async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
+    // An idle connection holds no buffer.
+    *client.input.borrow_mut() = Default::default();
+    tokio::select! {
+        biased;
+        ready = within(limit, client.stream.readable()) => matches!(ready, Some(Ok(()))),
+        () = worker.stop.notified() => false,
+    }
+}
+
+/// Makes a request of what was understood of a refused head, so that it can be answered and logged.
+fn refuse(
+    client: &Rc<Client>,
+    listen: &Listen,
+    head: Head,
+    refusal: Refusal,
+    started: std::time::Instant,
+) -> Option<(Request, Arc<crate::table::Server>, Option<u16>)> {
+    let blank = head.bytes.is_empty();
+    let mut request = build::refused(client, listen, &head, started);
+    match refusal {
+        Refusal::Gone { log } => {
+            if let Some(log) = log {
+                request.log(Level::Info, log);
+                request.error_status = 400;
+                listen.default.root.loc.log(&request);
+            }
+            None
+        }
+        Refusal::Status(408, log) => {
+            request.log(Level::Info, &log);
+            if !blank {
+                request.error_status = 408;
+                listen.default.root.loc.log(&request);
+            }
+            None
+        }
+        Refusal::Status(status, log) => {
+            request.log(Level::Info, &format!("{log} while reading client request {}", build::reading(&request)));
+            request.keep_alive = false;
+            Some((request, Arc::clone(&listen.default), Some(status)))
+        }
+    }
+}
+
+/// Writes a response and logs the request; true if the connection can be used again.
+async fn respond(request: &mut Request, response: Response, location: &Arc<Location>) -> bool {
+    let Response { mut head, mut body } = response;
+    if head.status == 444 || head.status == 499 {
+        request.keep_alive = false;
+        request.sent.head = head;
+        location.loc.log(request);
+        return false;
+    }
+    let chunked = write::frame(request, &head);
+    if matches!(head.status, 204 | 304) {
+        (head.content_type, head.content_length) = (None, None);
+    }
+    let bodiless = request.method == crate::http::Method::Head || matches!(head.status, 204 | 304);
+    if bodiless && !matches!(body, Body::Tunnel(_)) {
+        body = Body::Empty;
+    }
+    settle(request);
+    let mut out = Vec::with_capacity(512);
+    if request.version > crate::http::request::Version::HTTP_09 {
+        write::head(request, &mut head, chunked, &mut out);
+    }
+    let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(&location));
+    let core = &core.loc.core;
+    request.sent.head_bytes = out.len() as u64;
+    request.sent.head = head;
+    let (body, tunnel) = match body {
+        Body::Tunnel(tunnel) => (Body::Empty, Some(tunnel)),
+        body => (body, None),
+    };
+    let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
+    let result = writer.send(out, body, chunked).await;
+    request.sent.bytes = writer.sent;
+    let result = match (result, tunnel) {
+        (Ok(()), Some(tunnel)) => {
+            request.keep_alive = false;
+            let pending = std::mem::take(&mut *request.client.input.borrow_mut());
+            let (passed, result) = super::tunnel::join(&stream, pending, *tunnel).await;
+            request.sent.bytes += passed;
+            result
+        }
+        (result, _) => result,
+    };
+    request.sent.complete = result.is_ok();
+    if let Err(fault) = &result {
+        report(request, fault, &stream, core.reset_timedout_connection);
+    }
+    let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
+    location.loc.log(request);
+    drained
+}
+
+fn rate(request: &Request, core: &crate::http::Core) -> Rate {
+    let value = |value: &Option<crate::http::Value>| {
+        value.as_ref().and_then(|value| crate::conf::units::size(&value.get(request))).unwrap_or_default()
+    };
+    Rate { limit: request.limit_rate.unwrap_or_else(|| value(&core.limit_rate)), after: value(&core.limit_rate_after) }
+}
+
+/// Decides before the head leaves whether a body that nobody read still allows to keep the connection.
+fn settle(request: &mut Request) {
+    if request.body.is_expected() {
+        // The client may send its body or not; either way the connection cannot be told apart any more.
+        request.keep_alive = false;
+    } else if !request.body.is_done() {
+        request.body.discard_buffered();
+    }
+}
+
+/// Reads what is left of a body, so that the next request begins where it should.
+async fn drain(request: &mut Request, core: &crate::http::Core) -> bool {
+    request.body.is_done() || request.body.discard(core.lingering_time, core.lingering_timeout).await
+}
+
+fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
+    request.keep_alive = false;
+    match (fault.side, &fault.cause) {
+        (Side::Client, Cause::TimedOut) => {
+            if reset {
+                stream.reset_on_close();
+            }
+            request.log(Level::Info, "client timed out (110: Connection timed out) while sending response to client");
+        }
+        (Side::Client, Cause::Io(error)) => {
+            let text = crate::conf::load::os_error(error);
+            request.log(Level::Info, &format!("writev() failed ({text}) while sending response to client"));
+        }
+        (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
+        (Side::Upstream, _) => {}
+        (Side::Here, _) => request.log(Level::Crit, &format!("{fault} while sending response to client")),
+    }
+}
+
+/// Closes our side and waits for the client's, so that what was written is not lost to a reset.
+async fn linger(client: &Client, (time, pause): Linger) {
+    if client.stream.shutdown().await.is_err() {
+        return;
+    }
+    let end = Instant::now() + time;
+    let mut waste = bytes::BytesMut::with_capacity(4096);
+    loop {
+        waste.clear();
+        let step = pause.min(end.saturating_duration_since(Instant::now()));
+        match within(step, client.stream.read(&mut waste, 4096)).await {
+            Some(Ok(n)) if n > 0 => {}
+            _ => return,
+        }
+    }
+}

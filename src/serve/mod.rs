@@ -1,0 +1,78 @@
+//! Connections and the life of a request. Every worker thread runs its own, with a current-thread runtime.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::table::Table;
+
+pub mod accept;
+pub mod build;
+pub mod connection;
+pub mod errors;
+pub mod head;
+pub mod phases;
+pub mod tunnel;
+
+/// What the connections of one thread share.
+pub struct Worker {
+    table: RefCell<Arc<Table>>,
+    /// Wakes idle connections when the worker stops.
+    pub stop: Notify,
+    stopping: Cell<bool>,
+    connections: Cell<u64>,
+    /// Wakes whoever waits for the last connection.
+    pub idle: Notify,
+}
+
+impl Worker {
+    /// A worker that serves `table`.
+    pub fn new(table: Arc<Table>) -> Rc<Self> {
+        Rc::new(Self {
+            table: RefCell::new(table),
+            stop: Notify::new(),
+            stopping: Cell::new(false),
+            connections: Cell::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    /// The table that new requests see.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// Lets new requests see `table`; those under way finish on theirs.
+    pub fn reload(&self, table: Arc<Table>) {
+        *self.table.borrow_mut() = table;
+    }
+
+    /// Ends idle connections, and the others after their request.
+    pub fn quit(&self) {
+        self.stopping.set(true);
+        self.stop.notify_waiters();
+    }
+
+    /// Whether the worker is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// The number of open connections.
+    pub fn connections(&self) -> u64 {
+        self.connections.get()
+    }
+
+    fn opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    fn closed(&self) {
+        self.connections.set(self.connections.get().saturating_sub(1));
+        if self.connections.get() == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+}

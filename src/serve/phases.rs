@@ -1,0 +1,243 @@
+//! The life of a request: from its head to its response.
+//!
+//! server rewrite → find location → rewrite → preaccess → access → precontent → content; a jump goes round again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::errors;
+use crate::http::escape::{self, Set};
+use crate::http::{Flow, Request, Response, Scope, Target};
+use crate::net::Level;
+use crate::table::tree::Found;
+use crate::table::{Location, Server};
+
+/// How often a request's URI may change (`rewrite or internal redirection cycle`).
+pub const CHANGES: u8 = 10;
+
+/// Serves a request: finds its location, runs its hooks, and turns whatever comes of it into a response.
+pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<u16>) -> (Response, Arc<Location>) {
+    let mut place = Arc::clone(&server.root);
+    enter(request, &place);
+    let mut flow = match refused {
+        Some(status) => Flow::Fail(status),
+        None => from_server(request, server, &mut place).await,
+    };
+    loop {
+        flow = match flow {
+            Flow::Respond(response) => return (finish(request, &place, *response), place),
+            Flow::Fail(status) => errors::fail(request, status),
+            Flow::Jump(target) => jump(request, server, &mut place, target).await,
+            Flow::Next | Flow::Allow => Flow::Fail(404),
+        };
+    }
+}
+
+/// Runs the filters over a response.
+fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) -> Response {
+    if request.error_status != 0 {
+        response.head.status = request.error_status;
+        response.head.line = None;
+    }
+    let body = std::mem::take(&mut response.body);
+    response.body = place.loc.filter(request, &mut response.head, body);
+    response
+}
+
+/// An internal redirect, by `index`, `try_files`, `error_page`, `X-Accel-Redirect` and the like.
+async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>, target: Target) -> Flow {
+    if request.changes_left == 0 {
+        return cycle(request);
+    }
+    request.changes_left -= 1;
+    request.internal = true;
+    request.broke = false;
+    request.limit_rate = None;
+    match target {
+        Target::Uri { uri, args } => {
+            request.set_uri(uri, args);
+            *place = Arc::clone(&server.root);
+            enter(request, place);
+            from_server(request, server, place).await
+        }
+        Target::Named(name) => match server.named.get(&name) {
+            Some(location) => {
+                *place = Arc::clone(location);
+                enter(request, place);
+                in_location(request, server, place).await
+            }
+            None => {
+                let text = String::from_utf8_lossy(&name).into_owned();
+                request.log(Level::Error, &format!("could not find named location \"{text}\""));
+                Flow::Fail(500)
+            }
+        },
+    }
+}
+
+fn cycle(request: &mut Request) -> Flow {
+    let uri = String::from_utf8_lossy(&request.uri).into_owned();
+    let message = format!("rewrite or internal redirection cycle while internally redirecting to \"{uri}\"");
+    request.log(Level::Error, &message);
+    Flow::Fail(500)
+}
+
+async fn from_server(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
+    request.uri_changed = false;
+    request.entered_if = None;
+    match server.root.loc.rewrite(request) {
+        Flow::Next => {}
+        flow => return flow,
+    }
+    match find(request, server, place) {
+        Flow::Next => in_location(request, server, place).await,
+        flow => flow,
+    }
+}
+
+/// Runs the hooks of a location, looking it up again as long as `rewrite` changes the URI.
+async fn in_location(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
+    loop {
+        request.uri_changed = false;
+        request.entered_if = None;
+        let flow = place.loc.rewrite(request);
+        if let Some(inner) = request.entered_if.take().and_then(|number| place.ifs.get(number)).cloned() {
+            *place = inner;
+            enter(request, place);
+        }
+        match flow {
+            Flow::Next => {}
+            flow => return flow,
+        }
+        if !request.uri_changed {
+            break;
+        }
+        if request.changes_left == 0 {
+            let uri = String::from_utf8_lossy(&request.uri).into_owned();
+            request.log(Level::Error, &format!("rewrite or internal redirection cycle while processing \"{uri}\""));
+            return Flow::Fail(500);
+        }
+        request.changes_left -= 1;
+        match find(request, server, place) {
+            Flow::Next => {}
+            flow => return flow,
+        }
+    }
+    hooks(request, place).await
+}
+
+async fn hooks(request: &mut Request, place: &Arc<Location>) -> Flow {
+    let loc = &place.loc;
+    match loc.preaccess(request).await {
+        Flow::Next => {}
+        flow => return flow,
+    }
+    match loc.access(request, loc.core.satisfy_any).await {
+        Flow::Next => {}
+        flow => return flow,
+    }
+    match loc.precontent(request).await {
+        Flow::Next => {}
+        flow => return flow,
+    }
+    match loc.content(request).await {
+        Flow::Next if request.uri.last() == Some(&b'/') => {
+            let path = String::from_utf8_lossy(&request.filename()).into_owned();
+            request.log(Level::Error, &format!("directory index of \"{path}\" is forbidden"));
+            Flow::Fail(403)
+        }
+        Flow::Next => {
+            request.log(Level::Error, "no handler found");
+            Flow::Fail(404)
+        }
+        flow => flow,
+    }
+}
+
+/// Finds the location of the request's path and enters it.
+fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
+    match server.locations.find(&request.uri) {
+        Found::Nothing => {
+            *place = Arc::clone(&server.root);
+            enter(request, place);
+        }
+        Found::Redirect(location) => {
+            *place = Arc::clone(location);
+            enter(request, place);
+            return slash(request);
+        }
+        Found::Location(location, groups) => {
+            let location = Arc::clone(location);
+            if let Some((pattern, groups)) = groups {
+                capture(request, &location, &pattern, groups);
+            }
+            *place = location;
+            enter(request, place);
+        }
+    }
+    if place.loc.core.internal.0 && !request.internal {
+        return Flow::Fail(404);
+    }
+    if let Some((methods, inner)) = &place.limit_except
+        && !methods.contains(&request.method)
+    {
+        *place = Arc::clone(inner);
+        enter(request, place);
+    }
+    keep(request);
+    request.body.limit = place.loc.core.client_max_body_size;
+    request.body.timeout = place.loc.core.client_body_timeout;
+    let too_large = request.content_length.is_some_and(|length| request.body.limit > 0 && length > request.body.limit);
+    if too_large && !request.error_page {
+        let length = request.content_length.unwrap_or_default();
+        request.log(Level::Error, &format!("client intended to send too large body: {length} bytes"));
+        request.body.give_up();
+        return Flow::Fail(413);
+    }
+    Flow::Next
+}
+
+/// Whether the connection is kept after this request, as the location has it.
+fn keep(request: &mut Request) {
+    let core = request.core();
+    let client = &request.client;
+    let keep = request.keep_alive
+        && !core.keepalive_timeout.is_zero()
+        && client.requests.get() < core.keepalive_requests
+        && client.started.elapsed() <= core.keepalive_time;
+    request.keep_alive = keep;
+}
+
+/// Leaves the groups of a location's pattern on the request.
+fn capture(
+    request: &mut Request,
+    location: &Arc<Location>,
+    pattern: &crate::http::pattern::Pattern,
+    groups: crate::table::tree::Groups,
+) {
+    let subject = request.uri.clone();
+    for (name, group) in pattern.names() {
+        let range = groups.get(usize::from(*group)).copied().flatten();
+        let value = range.map_or(Bytes::new(), |(start, end)| subject.slice(start as usize..end as usize));
+        location.store(request, name, value);
+    }
+    request.vars.set_captures(subject, groups);
+}
+
+/// Redirects `/x` to `/x/`.
+fn slash(request: &mut Request) -> Flow {
+    let mut url = Vec::with_capacity(request.uri.len() + 1);
+    escape::escape(&request.uri, Set::Uri, &mut url);
+    url.push(b'/');
+    if !request.args.is_empty() {
+        url.push(b'?');
+        url.extend_from_slice(&request.args);
+    }
+    request.location = Some(url.into());
+    Flow::Fail(301)
+}
+
+fn enter(request: &mut Request, place: &Arc<Location>) {
+    request.scope = Arc::clone(place) as Arc<dyn Scope>;
+}

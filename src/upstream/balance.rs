@@ -1,0 +1,151 @@
+//! Which server is next: nginx's smooth weighted round robin, in the same sequence.
+//!
+//! <https://nginx.org/en/docs/http/load_balancing.html>
+
+use std::sync::Arc;
+
+use super::peer::{Health, Peer, Peers, Tier};
+use crate::net::clock;
+
+/// One request's way through a group: what was tried and what is held now.
+pub struct Choice {
+    peers: Arc<Peers>,
+    tier: usize,
+    tried: Vec<bool>,
+    held: Option<usize>,
+    /// Tries that are left.
+    pub tries: u64,
+}
+
+impl Choice {
+    /// A request that has tried nothing.
+    pub fn new(peers: Arc<Peers>) -> Self {
+        let [primary, backup] = &peers.tiers;
+        let usable = |tier: &Tier| tier.peers.iter().filter(|peer| !peer.down).count() as u64;
+        let tries = usable(primary) + usable(backup);
+        let tried = vec![false; primary.peers.len()];
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None }
+    }
+
+    /// The group.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
+    /// The server that is held.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.tier().peers.get(self.held?)
+    }
+
+    /// Number of the server that is held, for pools: tier and place.
+    pub fn key(&self) -> (usize, usize) {
+        (self.tier, self.held.unwrap_or_default())
+    }
+
+    /// Takes the next server; false when none is live.
+    pub fn next(&mut self) -> bool {
+        while self.tier < self.peers.tiers.len() {
+            if let Some(index) = self.pick() {
+                self.held = Some(index);
+                return true;
+            }
+            self.tier += 1;
+            let count = self.peers.tiers.get(self.tier).map_or(0, |tier| tier.peers.len());
+            self.tried = vec![false; count];
+        }
+        self.tier = 0;
+        false
+    }
+
+    /// Gives the server back; `failed` counts against it.
+    pub fn release(&mut self, failed: bool) {
+        let Some(index) = self.held.take() else { return };
+        self.tries = self.tries.saturating_sub(1);
+        let tier = self.tier();
+        let mut health = tier.lock();
+        let (Some(peer), Some(health)) = (tier.peers.get(index), health.get_mut(index)) else { return };
+        health.conns = health.conns.saturating_sub(1);
+        if self.peers.is_single() {
+            health.fails = 0;
+        } else if failed {
+            fail(peer, health);
+        } else if health.accessed < health.checked {
+            health.fails = 0;
+        }
+    }
+
+    /// Whether the server that is held has just failed as often as it may.
+    pub fn is_disabled(&self, (tier, index): (usize, usize)) -> bool {
+        let Some(tier) = self.peers.tiers.get(tier) else { return false };
+        let limit = tier.peers.get(index).map_or(0, |peer| peer.max_fails);
+        limit > 0 && !self.peers.is_single() && tier.lock().get(index).is_some_and(|health| health.fails >= limit)
+    }
+
+    fn tier(&self) -> &Tier {
+        let [primary, backup] = &self.peers.tiers;
+        if self.tier == 1 { backup } else { primary }
+    }
+
+    fn pick(&mut self) -> Option<usize> {
+        let peers = Arc::clone(&self.peers);
+        let tier = peers.tiers.get(self.tier)?;
+        let mut health = tier.lock();
+        let index = if peers.is_single() {
+            let (peer, health) = (tier.peers.first()?, health.first()?);
+            (!peer.down && has_room(peer, health)).then_some(0)?
+        } else {
+            smooth(tier, &mut health, &self.tried)?
+        };
+        health.get_mut(index)?.conns += 1;
+        *self.tried.get_mut(index)? = true;
+        Some(index)
+    }
+}
+
+impl Drop for Choice {
+    fn drop(&mut self) {
+        self.release(false);
+    }
+}
+
+fn has_room(peer: &Peer, health: &Health) -> bool {
+    peer.max_conns == 0 || health.conns < peer.max_conns
+}
+
+fn smooth(tier: &Tier, health: &mut [Health], tried: &[bool]) -> Option<usize> {
+    let now = clock::now().0.as_secs();
+    let (mut best, mut total) = (None::<(usize, i64)>, 0);
+    for (index, (peer, health)) in tier.peers.iter().zip(health.iter_mut()).enumerate() {
+        let failed = peer.max_fails > 0
+            && health.fails >= peer.max_fails
+            && now.saturating_sub(health.checked) <= peer.fail_timeout;
+        if tried.get(index) == Some(&true) || peer.down || failed || !has_room(peer, health) {
+            continue;
+        }
+        health.current_weight += health.effective_weight;
+        total += health.effective_weight;
+        if health.effective_weight < peer.weight {
+            health.effective_weight += 1;
+        }
+        if best.is_none_or(|(_, weight)| health.current_weight > weight) {
+            best = Some((index, health.current_weight));
+        }
+    }
+    let (index, _) = best?;
+    let health = health.get_mut(index)?;
+    health.current_weight -= total;
+    if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
+        health.checked = now;
+    }
+    Some(index)
+}
+
+fn fail(peer: &Peer, health: &mut Health) {
+    let now = clock::now().0.as_secs();
+    health.fails += 1;
+    health.accessed = now;
+    health.checked = now;
+    if let Some(share) = peer.weight.checked_div(i64::try_from(peer.max_fails).unwrap_or(i64::MAX)) {
+        health.effective_weight = (health.effective_weight - share).max(0);
+    }
+}

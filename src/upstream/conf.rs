@@ -1,0 +1,341 @@
+//! The rows that all upstream protocols share, and those of `upstream { }`.
+//!
+//! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>, <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parser::ast::Span;
+
+use crate::conf::args::text;
+use crate::conf::field::{Buffers, Seconds, Size, one_of};
+use crate::conf::units;
+use crate::conf::{Args, Contexts, Directive, Field, List, Problem, many, on};
+use crate::http::Value;
+
+const SCOPES: Contexts = Contexts::SCOPES;
+
+/// What may make another server be tried, as bits (`proxy_next_upstream`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextUpstream(pub u32);
+
+impl NextUpstream {
+    /// Connecting, sending or reading the head failed.
+    pub const ERROR: u32 = 1;
+    /// One of them took too long.
+    pub const TIMEOUT: u32 = 1 << 1;
+    /// The head was malformed or empty.
+    pub const INVALID_HEADER: u32 = 1 << 2;
+    /// Also requests that may not be repeated.
+    pub const NON_IDEMPOTENT: u32 = 1 << 3;
+    /// Never.
+    pub const OFF: u32 = 1 << 4;
+    const STATUS: [(&'static str, u32, u16); 8] = [
+        ("http_500", 1 << 5, 500),
+        ("http_502", 1 << 6, 502),
+        ("http_503", 1 << 7, 503),
+        ("http_504", 1 << 8, 504),
+        ("http_403", 1 << 9, 403),
+        ("http_404", 1 << 10, 404),
+        ("http_429", 1 << 11, 429),
+        ("updating", 1 << 12, 0),
+    ];
+
+    /// Whether any of these bits is set.
+    pub fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0 && self.0 & Self::OFF == 0
+    }
+
+    /// Whether a response of this status sends the request on.
+    pub fn has_status(self, status: u16) -> bool {
+        Self::STATUS.iter().any(|&(_, bit, code)| code == status && self.has(bit))
+    }
+
+    fn bit(word: &[u8]) -> Result<u32, Problem> {
+        let fixed = [
+            ("error", Self::ERROR),
+            ("timeout", Self::TIMEOUT),
+            ("invalid_header", Self::INVALID_HEADER),
+            ("non_idempotent", Self::NON_IDEMPOTENT),
+            ("off", Self::OFF),
+        ];
+        let statuses = Self::STATUS.iter().map(|&(name, bit, _)| (name, bit));
+        let all: Vec<(&str, u32)> = fixed.into_iter().chain(statuses).collect();
+        one_of(word, &all)
+    }
+}
+
+/// Settings shared by `proxy_`, `uwsgi_`, `fastcgi_`, … Each field has the name of its directive.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field has the name of the directive that documents it")]
+pub struct Conf {
+    pub connect_timeout: Duration,
+    pub send_timeout: Duration,
+    pub read_timeout: Duration,
+    pub buffer_size: u64,
+    pub buffers: Buffers,
+    pub busy_buffers_size: Option<u64>,
+    pub buffering: bool,
+    pub request_buffering: bool,
+    pub ignore_client_abort: bool,
+    pub intercept_errors: bool,
+    pub pass_request_headers: bool,
+    pub pass_request_body: bool,
+    pub socket_keepalive: bool,
+    pub force_ranges: bool,
+    pub limit_rate: Option<Value>,
+    pub max_temp_file_size: u64,
+    pub temp_file_write_size: Option<u64>,
+    pub temp_path: Option<PathBuf>,
+    pub next_upstream: NextUpstream,
+    pub next_upstream_tries: u64,
+    pub next_upstream_timeout: Duration,
+    pub hide_header: List<Bytes>,
+    pub pass_header: List<Bytes>,
+    pub ignore_headers: Vec<Bytes>,
+    pub bind: Option<Value>,
+}
+
+impl Default for Conf {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            connect_timeout: minute,
+            send_timeout: minute,
+            read_timeout: minute,
+            buffer_size: 4096,
+            buffers: Buffers { number: 8, size: 4096 },
+            busy_buffers_size: None,
+            buffering: true,
+            request_buffering: true,
+            ignore_client_abort: false,
+            intercept_errors: false,
+            pass_request_headers: true,
+            pass_request_body: true,
+            socket_keepalive: false,
+            force_ranges: false,
+            limit_rate: None,
+            max_temp_file_size: 1 << 30,
+            temp_file_write_size: None,
+            temp_path: None,
+            next_upstream: NextUpstream(NextUpstream::ERROR | NextUpstream::TIMEOUT),
+            next_upstream_tries: 0,
+            next_upstream_timeout: Duration::ZERO,
+            hide_header: List::default(),
+            pass_header: List::default(),
+            ignore_headers: Vec::new(),
+            bind: None,
+        }
+    }
+}
+
+/// Rows without their prefix (`proxy_`, `uwsgi_`, …).
+pub const SHARED: &[Directive<Conf>] = &[
+    on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
+    on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
+    on("read_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.read_timeout)),
+    on("buffer_size", SCOPES, 1..=1, |c, a| size(a, &mut c.buffer_size)),
+    on("buffers", SCOPES, 2..=2, |c, a| a.set(&mut c.buffers)),
+    on("busy_buffers_size", SCOPES, 1..=1, |c, a| size(a, c.busy_buffers_size.insert(0))),
+    on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
+    on("request_buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.request_buffering)),
+    on("ignore_client_abort", SCOPES, 1..=1, |c, a| a.set(&mut c.ignore_client_abort)),
+    on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
+    on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
+    on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
+    on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
+    on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
+    on("limit_rate", SCOPES, 1..=1, |c, a| a.set(&mut c.limit_rate)),
+    on("max_temp_file_size", SCOPES, 1..=1, |c, a| size(a, &mut c.max_temp_file_size)),
+    on("temp_file_write_size", SCOPES, 1..=1, |c, a| size(a, c.temp_file_write_size.insert(0))),
+    on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
+    on("next_upstream", SCOPES, 1..=255, |c, a| {
+        c.next_upstream = NextUpstream(0);
+        for (index, word) in a.words().enumerate() {
+            c.next_upstream.0 |= NextUpstream::bit(word).map_err(|problem| problem.at(index))?;
+        }
+        Ok(())
+    }),
+    on("next_upstream_tries", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_tries)),
+    on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
+    many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
+    many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
+    on("ignore_headers", SCOPES, 1..=255, ignore_headers),
+    on("bind", SCOPES, 1..=2, |c, a| bind(c, a)),
+];
+
+fn size(args: &mut Args<'_>, field: &mut u64) -> Result<(), Problem> {
+    let mut size = Size(0);
+    args.set(&mut size)?;
+    *field = size.0;
+    Ok(())
+}
+
+fn name(args: &mut Args<'_>, list: &mut List<Bytes>) -> Result<(), Problem> {
+    list.push(Bytes::copy_from_slice(args.word(0)));
+    Ok(())
+}
+
+fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    const NAMES: [(&str, &str); 9] = [
+        ("X-Accel-Redirect", "x-accel-redirect"),
+        ("X-Accel-Expires", "x-accel-expires"),
+        ("X-Accel-Limit-Rate", "x-accel-limit-rate"),
+        ("X-Accel-Buffering", "x-accel-buffering"),
+        ("X-Accel-Charset", "x-accel-charset"),
+        ("Expires", "expires"),
+        ("Cache-Control", "cache-control"),
+        ("Set-Cookie", "set-cookie"),
+        ("Vary", "vary"),
+    ];
+    conf.ignore_headers.clear();
+    for (index, word) in args.words().enumerate() {
+        let name = one_of(word, &NAMES).map_err(|problem| problem.at(index))?;
+        conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
+    }
+    Ok(())
+}
+
+fn bind(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    if args.word(0) == b"off" {
+        conf.bind = None;
+        return Ok(());
+    }
+    match args.get(1) {
+        None => {}
+        Some(b"transparent") => return Err(Problem::new("transparent proxying is not supported yet").at(1)),
+        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
+    }
+    args.set(&mut conf.bind)
+}
+
+/// One `server` of a group, before its name is resolved.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field has the name of the parameter that documents it")]
+pub struct Server {
+    pub name: Bytes,
+    pub weight: u64,
+    pub max_conns: u64,
+    pub max_fails: u64,
+    pub fail_timeout: u64,
+    pub backup: bool,
+    pub down: bool,
+    /// Where it stands.
+    pub at: Span,
+}
+
+/// A group of servers: an `upstream` block, or the host of a `proxy_pass`.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: Bytes,
+    /// The port of an implicit group; blocks have none.
+    pub port: Option<u16>,
+    /// Whether an `upstream` block made it.
+    pub explicit: bool,
+    /// Its servers.
+    pub servers: Vec<Server>,
+    /// Idle connections a worker keeps.
+    pub keepalive: u64,
+    /// Requests a connection serves.
+    pub keepalive_requests: u64,
+    /// How long a connection is used.
+    pub keepalive_time: Duration,
+    /// How long a connection may be idle.
+    pub keepalive_timeout: Duration,
+    /// Where it stands.
+    pub at: Option<Span>,
+}
+
+impl Group {
+    /// A group without servers.
+    pub fn new(name: Bytes, at: Option<Span>) -> Self {
+        Self {
+            name,
+            port: None,
+            explicit: true,
+            servers: Vec::new(),
+            keepalive: 32,
+            keepalive_requests: 1000,
+            keepalive_time: Duration::from_secs(3600),
+            keepalive_timeout: Duration::from_secs(60),
+            at,
+        }
+    }
+}
+
+/// Rows of `upstream { }`.
+pub const GROUP: &[Directive<Group>] = &[
+    many("server", Contexts::UPSTREAM, 1..=255, server),
+    on("zone", Contexts::UPSTREAM, 1..=2, zone),
+    on("keepalive", Contexts::UPSTREAM, 1..=2, |g, a| {
+        let word = a.word(0);
+        g.keepalive = units::number(word).ok_or_else(|| {
+            Problem::new(format!("invalid value \"{}\" in \"%DIRECTIVE%\" directive", text(word))).at(0)
+        })?;
+        match a.get(1) {
+            None | Some(b"local") => Ok(()),
+            Some(other) => Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
+        }
+    }),
+    on("keepalive_requests", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.keepalive_requests)),
+    on("keepalive_time", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.keepalive_time)),
+    on("keepalive_timeout", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.keepalive_timeout)),
+];
+
+/// Peers are shared by all threads already; the zone's size is checked and otherwise without effect.
+fn zone(_: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
+    let invalid = |what: &str, word: &[u8]| Problem::new(format!("invalid zone {what} \"{}\"", text(word)));
+    match args.get(1).map(|word| (word, units::size(word))) {
+        _ if args.word(0).is_empty() => Err(invalid("name", args.word(0)).at(0)),
+        Some((word, None | Some(0))) => Err(invalid("size", word).at(1)),
+        Some((_, Some(size))) if size < 8 * 4096 => {
+            Err(Problem::new(format!("zone \"{}\" is too small", text(args.word(0)))).at(1))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn server(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
+    let mut server = Server {
+        name: Bytes::copy_from_slice(args.word(0)),
+        weight: 1,
+        max_conns: 0,
+        max_fails: 1,
+        fail_timeout: 10,
+        backup: false,
+        down: false,
+        at: args.directive().end,
+    };
+    for (index, word) in args.words().enumerate().skip(1) {
+        let problem = |what: String| Problem::new(what).at(index);
+        if word == b"resolve" || word.starts_with(b"service=") || word.starts_with(b"route=") || word == b"drain" {
+            return Err(problem(format!("the parameter \"{}\" of \"server\" is not supported yet", text(word))));
+        }
+        parameter(&mut server, word, args).ok_or_else(|| problem(format!("invalid parameter \"{}\"", text(word))))?;
+    }
+    crate::net::addr::peer(&server.name)
+        .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", text(&server.name))).at(0))?;
+    group.servers.push(server);
+    Ok(())
+}
+
+fn parameter(server: &mut Server, word: &[u8], args: &mut Args<'_>) -> Option<()> {
+    if let Some(value) = word.strip_prefix(b"weight=") {
+        server.weight = units::number(value).filter(|&weight| weight > 0)?;
+    } else if let Some(value) = word.strip_prefix(b"max_conns=") {
+        server.max_conns = units::number(value)?;
+    } else if let Some(value) = word.strip_prefix(b"max_fails=") {
+        server.max_fails = units::number(value)?;
+    } else if let Some(value) = word.strip_prefix(b"fail_timeout=") {
+        server.fail_timeout = Seconds::read(value, args).ok()?.0;
+    } else {
+        match word {
+            b"backup" => server.backup = true,
+            b"down" => server.down = true,
+            _ => return None,
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,92 @@
+//! A group's servers with their addresses and what is known of their health. Shared by all threads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::net::addr::Endpoint;
+
+/// One server at one address.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: Endpoint,
+    /// The address as `$upstream_addr` prints it.
+    pub name: Bytes,
+    /// Its share.
+    pub weight: i64,
+    /// Connections at once; 0 is no limit.
+    pub max_conns: u64,
+    /// Failures within `fail_timeout` that take it out; 0 is never.
+    pub max_fails: u64,
+    /// In seconds.
+    pub fail_timeout: u64,
+    /// Whether it is taken out for good.
+    pub down: bool,
+}
+
+/// What changes while requests run.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Smooth weighted round robin's running weight.
+    pub current_weight: i64,
+    /// The weight it has now; failures lower it.
+    pub effective_weight: i64,
+    /// Connections now.
+    pub conns: u64,
+    /// Failures within the time.
+    pub fails: u64,
+    /// Second of the last failure.
+    pub accessed: u64,
+    /// Second of the last try.
+    pub checked: u64,
+}
+
+/// The servers of one tier: primary or backup.
+#[derive(Debug, Default)]
+pub struct Tier {
+    /// The servers.
+    pub peers: Vec<Peer>,
+    /// Their health, by the same numbers.
+    pub health: Mutex<Vec<Health>>,
+}
+
+impl Tier {
+    /// A tier of these servers, all of them fresh.
+    pub fn new(peers: Vec<Peer>) -> Self {
+        let health = peers.iter().map(|peer| Health { effective_weight: peer.weight, ..Health::default() }).collect();
+        Self { peers, health: Mutex::new(health) }
+    }
+
+    /// The health of its servers.
+    pub fn lock(&self) -> MutexGuard<'_, Vec<Health>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A group ready to serve.
+#[derive(Debug)]
+pub struct Peers {
+    /// A number of its own within this run.
+    pub id: u64,
+    /// The group's name, for logs: `$upstream_addr` of a request that found no live server.
+    pub name: Bytes,
+    /// Primary and backup servers.
+    pub tiers: [Tier; 2],
+    /// Idle connections a worker keeps.
+    pub keepalive: usize,
+    /// Requests a connection serves.
+    pub keepalive_requests: u64,
+    /// How long a connection is used.
+    pub keepalive_time: Duration,
+    /// How long a connection may be idle.
+    pub keepalive_timeout: Duration,
+}
+
+impl Peers {
+    /// The number of primary servers.
+    pub fn is_single(&self) -> bool {
+        matches!(&self.tiers, [primary, backup] if primary.peers.len() == 1 && backup.peers.is_empty())
+    }
+}
