@@ -1,10 +1,12 @@
 //! nginx-rs: a server for existing nginx configurations. `docs/ARCHITECTURE.md` is the way in.
 
+pub mod cli;
 pub mod compile;
 pub mod conf;
 pub mod http;
 pub mod modules;
 pub mod net;
+pub mod process;
 pub mod serve;
 pub mod table;
 pub mod upstream;

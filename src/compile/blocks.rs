@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parser::ast::{Directive, Span, Word};
+use parser::ast::{Directive, Word};
 
 use super::later;
 use crate::conf::args::text;
@@ -43,8 +43,6 @@ pub struct LocationBlock {
     pub name: Bytes,
     /// Its settings.
     pub scope: ScopeBlock,
-    /// Where it stands.
-    pub at: Span,
 }
 
 /// The settings of a scope and the scopes inside it.
@@ -63,8 +61,6 @@ pub struct ScopeBlock {
 pub struct ServerBlock {
     /// Its settings and locations.
     pub scope: ScopeBlock,
-    /// Where it stands.
-    pub at: Span,
 }
 
 /// Everything the walk gathers.
@@ -166,7 +162,7 @@ impl<'a> Walk<'a> {
 
     fn server(&mut self, directive: &'a Directive, conf: Conf) -> ServerBlock {
         let scope = self.scope(body(directive), Contexts::SERVER, conf, None);
-        ServerBlock { scope, at: directive.end }
+        ServerBlock { scope }
     }
 
     fn upstream(&mut self, directive: &'a Directive) {
@@ -234,7 +230,7 @@ impl<'a> Walk<'a> {
         conf.core.location.0 = name.clone();
         conf.core.is_regex.0 = matches!(kind, Kind::Regex(_));
         let scope = self.scope(body(directive), Contexts::LOCATION, conf, Some((&kind, &name)));
-        outer.locations.push(LocationBlock { kind, name, scope, at: directive.end });
+        outer.locations.push(LocationBlock { kind, name, scope });
     }
 
     fn if_block(&mut self, directive: &'a Directive, context: Contexts, outer: &mut ScopeBlock) {

