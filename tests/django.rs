@@ -1,0 +1,55 @@
+//! A real Django deployment behind nginx-rs, compared request by request with nginx.
+//! https://nginx.org/en/docs/http/ngx_http_proxy_module.html
+//!
+//! `NGINX_RS` and `NGINX` choose other binaries; `KEEP=1` keeps the working directory with the logs.
+
+#[cfg(test)]
+mod django {
+    pub(crate) mod browser;
+    pub(crate) mod cases;
+    pub(crate) mod compare;
+    pub(crate) mod demo;
+    pub(crate) mod masks;
+    pub(crate) mod requests;
+    pub(crate) mod websocket;
+}
+#[cfg(test)]
+mod kit;
+
+use django::{browser, compare, demo::Demo, websocket};
+use kit::{program_or_skip, say, server};
+
+/// One test, because its parts share one gunicorn and one daphne.
+#[test]
+fn django_is_served_as_nginx_serves_it() {
+    let Some(demo) = Demo::start() else {
+        say("SKIPPED the Django test: no python3 with venv; install the Debian packages python3 and python3-venv");
+        return;
+    };
+    let ours = server::nginx_rs();
+    let theirs = server::nginx();
+
+    let mut found = Vec::new();
+    if let Some(theirs) = &theirs {
+        let expected = compare::run(&demo, theirs, "nginx");
+        found = expected.differences(&compare::run(&demo, &ours, "nginx-rs"));
+        say(&format!("django: {} requests, {} differences", expected.len(), found.len()));
+    }
+
+    demo.reset();
+    let server = demo.serve(&ours, "browser");
+    let heard = websocket::talk(server.port).expect("a conversation through nginx-rs");
+    if let Some(theirs) = &theirs {
+        let reference = demo.serve(theirs, "nginx-websocket");
+        assert_eq!(heard, websocket::talk(reference.port).expect("a conversation through nginx"));
+    }
+
+    let part = "the browser test";
+    if let Some(chromedriver) = program_or_skip("chromedriver", "chromium-driver", part)
+        && let Some(chromium) = program_or_skip("chromium", "chromium", part)
+    {
+        browser::log_in(server.port, &chromedriver, &chromium);
+    }
+
+    assert!(found.is_empty(), "nginx (-) and nginx-rs (+) differ in {} places:\n{}", found.len(), found.join("\n"));
+}

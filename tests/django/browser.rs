@@ -1,0 +1,30 @@
+//! The admin in headless Chromium (https://docs.djangoproject.com/en/5.2/ref/contrib/admin/).
+
+use crate::kit::webdriver::Browser;
+use std::path::Path;
+
+/// Logs in to the admin on `port`, with styles and scripts at work, and talks over a WebSocket.
+pub(crate) fn log_in(port: u16, chromedriver: &Path, chromium: &Path) {
+    let browser = Browser::start(chromedriver, chromium);
+    let site = format!("http://127.0.0.1:{port}");
+
+    browser.open(&format!("{site}/"));
+    assert_eq!(browser.run("return getComputedStyle(document.body).color"), "rgb(34, 51, 68)", "our own style sheet");
+    assert_eq!(browser.run("return document.documentElement.dataset.scripted"), "yes", "our own script");
+
+    browser.open(&format!("{site}/admin/"));
+    browser.write("#id_username", "admin");
+    browser.write("#id_password", "admin");
+    browser.click("[type=submit]");
+    assert_eq!(browser.run("return document.title"), "Site administration | Django site admin");
+    let header = "return getComputedStyle(document.querySelector('#header')).backgroundColor";
+    assert_eq!(browser.run(header), "rgb(65, 118, 144)", "the admin's style sheet");
+    let sheets = "return [...document.styleSheets].every(sheet => sheet.cssRules.length > 0)";
+    assert_eq!(browser.run(sheets), true, "every style sheet of the admin");
+
+    let echo = "const socket = new WebSocket(`ws://${location.host}/ws/echo/`); const heard = [];
+        socket.onmessage = event => { heard.push(event.data); if (heard.length == 2) { socket.close(); done(heard); } };
+        socket.onopen = () => socket.send('from Chromium'); socket.onerror = () => done('error');";
+    let greeting = format!("hello 127.0.0.1:{port} 127.0.0.1");
+    assert_eq!(browser.run(echo), serde_json::json!([greeting, "from Chromium"]));
+}

@@ -1,0 +1,69 @@
+//! The demo behind its two sockets, and the site file served by one server after the other.
+//! https://nginx.org/en/docs/http/ngx_http_upstream_module.html
+
+use crate::kit::process::{Running, TempDir, free_port};
+use crate::kit::server::Server;
+use crate::kit::{fill, root};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// gunicorn and daphne, and the directory they work in.
+pub(crate) struct Demo {
+    // Declared first: the processes end before the directory goes.
+    _up: Running,
+    home: TempDir,
+}
+
+impl Demo {
+    /// Starts both once the virtual environment, the database and the static files are there; nothing without Python.
+    pub(crate) fn start() -> Option<Self> {
+        let python = Command::new("python3").args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
+        if !python.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let home = TempDir::new("django");
+        let mut up = Running::start(up(&home.dir("state")).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let out = up.child().stdout.take().expect("a pipe");
+        let ready = BufReader::new(out).lines().map_while(Result::ok).any(|line| line == "ready");
+        assert!(ready, "the demo did not come up; see above");
+        Some(Self { _up: up, home })
+    }
+
+    /// Empties and seeds the database and the media.
+    pub(crate) fn reset(&self) {
+        let status = up(&self.state()).arg("demo").status().expect("manage.py");
+        assert!(status.success(), "manage.py demo: {status}");
+    }
+
+    /// Serves the site file; logs go to [`Demo::logs`] of `name`.
+    pub(crate) fn serve(&self, program: &Path, name: &str) -> Server {
+        let (port, logs) = (free_port(), self.logs(name));
+        let project = root().join("fixtures/django");
+        let site = logs.join("site.conf");
+        let values = [
+            ("PORT", port.to_string()),
+            ("PROJECT", project.display().to_string()),
+            ("STATE", self.state().display().to_string()),
+            ("LOGS", logs.display().to_string()),
+        ];
+        fill(&project.join("site.conf"), &site, &values.each_ref().map(|(name, value)| (*name, value.as_str())));
+        Server::start(program, &site, &logs, port)
+    }
+
+    /// Where the server called `name` writes.
+    pub(crate) fn logs(&self, name: &str) -> PathBuf {
+        self.home.dir(name)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.home.dir("state")
+    }
+}
+
+fn up(state: &Path) -> Command {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
+    let mut command = Command::new(root().join("fixtures/django/up.sh"));
+    command.arg(state).env("CARGO_TARGET_DIR", target);
+    command
+}
