@@ -1,0 +1,38 @@
+# `make run` serves a demo, `make test` tests everything, `make check` is what CI runs.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TESTS := $(if $(shell command -v cargo-nextest),nextest run,test)
+
+.PHONY: build run test check bench diff fmt install clean setup
+
+build: ## the program, optimised
+	cargo build --release
+
+run: build ## the Django demo (a static site without python3) until Ctrl-C
+	@sh tests/kit/run.sh $(TARGET)/release/nginx-rs
+
+test: setup ## everything
+	cargo $(TESTS) --workspace
+
+check: ## what CI runs; the tests include tidy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(MAKE) test
+
+bench: build ## side by side with nginx, into docs/BENCHMARKS.md
+	@sh tests/kit/setup.sh bench
+	python3 benches/compare.py $(TARGET)/release/nginx-rs
+
+diff: setup ## only what is compared with nginx
+	cargo $(TESTS) --test django
+
+fmt: ## formats the sources
+	cargo fmt --all
+
+install: ## the program, into cargo's bin directory
+	cargo install --locked --path .
+
+clean:
+	cargo clean
+
+setup: ## Debian packages for the tests: installed when root, otherwise named
+	@sh tests/kit/setup.sh
