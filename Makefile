@@ -18,9 +18,9 @@ check: ## what CI runs; the tests include tidy
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(MAKE) test
 
-bench: build ## side by side with nginx, into docs/BENCHMARKS.md
+bench: build ## side by side with nginx, into docs/BENCHMARKS.md; BENCH='--nginx PATH' and more options: benches/compare.py -h
 	@sh tests/kit/setup.sh bench
-	python3 benches/compare.py $(TARGET)/release/nginx-rs
+	python3 benches/compare.py $(TARGET)/release/nginx-rs $(BENCH)
 
 diff: setup ## only what is compared with nginx
 	cargo $(TESTS) --test django

@@ -1,0 +1,156 @@
+"""Side by side with nginx: `compare.py PROGRAM` measures PROGRAM and each nginx found in turn and writes docs/BENCHMARKS.md.
+
+Needs wrk and taskset. `compare.py NGINX --nginx NGINX --dry` shows what the machine's noise is.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from servers import Server, build, find_nginx, version
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Name, path, connections, further options of wrk.
+ROWS = [
+    ("proxied, small, 32 connections", "/proxied/small", 32, []),
+    ("proxied, small, 256 connections", "/proxied/small", 256, []),
+    ("proxied, 100 KB, 32 connections", "/proxied/100k", 32, []),
+    ("file, 1 KB, 32 connections", "/1k", 32, []),
+    ("file, 100 KB, 32 connections", "/100k", 32, []),
+    ("file, 10 MB, 4 connections", "/10m", 4, []),
+    ("file, 1 KB, a connection each", "/1k", 32, ["-H", "Connection: close"]),
+]
+METHOD = """
+
+## Method
+
+All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk and, for the proxied rows, a backend nginx
+share another core. CPU is user and system time of the server's whole process tree. A figure is the median of the rounds;
+a ratio is this server's figure over nginx's within a round, then the median, and ± is half the range between rounds: the
+noise. Where the core was not busy, wrk was the limit and only the CPU columns compare the servers. How nginx was compiled
+matters: a build for size or with musl takes far more CPU than Debian's, so a ratio against such a build flatters.
+"""
+
+
+def load(server, row, core, seconds):
+    """One run of wrk: requests a second, CPU microseconds a request, share of its core the server was busy."""
+    _, path, connections, options = row
+    url = f"http://127.0.0.1:{server.port}{path}"
+    wrk = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *options, url]
+    before = server.cpu()
+    said = subprocess.run(wrk, capture_output=True, text=True, check=True).stdout
+    used = server.cpu() - before
+    requests, lasted, unit = re.search(r"(\d+) requests in ([\d.]+)(s|m)", said).groups()
+    lasted = float(lasted) * (60 if unit == "m" else 1)
+    wrong = re.search(r"Non-2xx.*|Socket errors.*", said)
+    if wrong or requests == "0":
+        sys.exit(f"{server.process.args}: {url}: {wrong[0] if wrong else 'no answer'}")
+    return int(requests) / lasted, used / int(requests) * 1e6, used / lasted
+
+
+def measure(servers, core, options):
+    """Per row, a list of rounds, each with the figures of every server; who goes first alternates."""
+    rows = [row for row in ROWS if re.search(options.only, row[0])]
+    results = {row[0]: [] for row in rows}
+    for row in rows:
+        for server in servers:
+            load(server, row, core, 1)
+    for n in range(options.rounds):
+        for row in rows:
+            order = servers if n % 2 == 0 else servers[::-1]
+            got = {server: load(server, row, core, options.seconds) for server in order}
+            results[row[0]].append([got[server] for server in servers])
+            print(".", end="", flush=True, file=sys.stderr)
+    print(file=sys.stderr)
+    return results
+
+
+def table(results, reference):
+    """The figures of the first server against those of server number `reference`."""
+    yield "| | requests/s | nginx | ratio | CPU µs/request | nginx | ratio | core busy | nginx |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for name, rounds in results.items():
+        pairs = [(figures[0], figures[reference]) for figures in rounds]
+        cells = [name]
+        for which, digits in ((0, 0), (1, 1)):
+            cells += [f"{statistics.median(side[which] for side in sides):,.{digits}f}" for sides in zip(*pairs)]
+            cells.append(ratio([ours[which] / theirs[which] for ours, theirs in pairs]))
+        cells += [f"{statistics.median(side[2] for side in sides):.0%}" for sides in zip(*pairs)]
+        yield f"| {' | '.join(cells)} |"
+
+
+def ratio(ratios):
+    """Median and half the range."""
+    return f"{statistics.median(ratios):.2f} ± {(max(ratios) - min(ratios)) / 2:.2f}"
+
+
+def report(results, memory, programs, options):
+    """The text of docs/BENCHMARKS.md."""
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench`: {version(programs[0])} on {cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores,",
+        f"Linux {platform.release()}; {options.rounds} rounds of {options.seconds} s a row; load average before the first",
+        f"{options.busy:.1f} (other work on the machine shows up as noise).",
+    ]
+    for n, program in enumerate(programs[1:], 1):
+        lines += ["", f"## Against {version(program)} ({build(program)})", "", *table(results, n)]
+    lines += ["", "## Memory", "", "| resident after the load, MB | sum over processes | shared pages once |", "|---|--:|--:|"]
+    lines += [f"| {version(p)} | {total:.1f} | {shared:.1f} |" for p, (total, shared) in zip(programs, memory)]
+    return "\n".join(lines) + METHOD
+
+
+def main():
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("--nginx", type=pathlib.Path, help="compare with this one only")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--only", default="", help="a pattern for the rows to measure")
+    parser.add_argument("--dry", action="store_true", help="print the report, write nothing")
+    options = parser.parse_args()
+    options.busy = os.getloadavg()[0]
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    references = [options.nginx] if options.nginx else find_nginx(target)
+    for needed, package in ((references, "nginx-light"), (shutil.which("wrk"), "wrk")):
+        if not needed:
+            sys.exit(f"The benchmark needs the Debian package {package}.")
+    programs = [options.program.resolve(), *references]
+    with tempfile.TemporaryDirectory() as home:
+        results, memory = run(programs, pathlib.Path(home), options)
+    text = report(results, memory, programs, options)
+    print(text)
+    if not options.dry:
+        (ROOT / "docs/BENCHMARKS.md").write_text(text)
+
+
+def run(programs, home, options):
+    """Starts everything below `home` and measures."""
+    files = home / "files"
+    files.mkdir()
+    for name, size in (("1k", 1 << 10), ("100k", 100 << 10), ("10m", 10 << 20)):
+        (files / name).write_bytes(os.urandom(size))
+    cores = sorted(os.sched_getaffinity(0))
+    started = [Server(programs[-1], "backend.conf", home / "backend", cores[-1], FILES=files)]
+    try:
+        for n, program in enumerate(programs):
+            values = {"FILES": files, "BACKEND": started[0].port}
+            started.append(Server(program, "nginx.conf", home / f"server{n}", cores[0], **values))
+        servers = started[1:]
+        return measure(servers, cores[-1], options), [server.memory() for server in servers]
+    finally:
+        for server in started:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
