@@ -1,5 +1,6 @@
 # `make run` serves a demo, `make test` tests everything, `make check` is what CI runs.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+PREFIX ?= /usr/local
 TESTS := $(if $(shell command -v cargo-nextest),nextest run,test)
 
 .PHONY: build run test check bench diff fmt install clean setup
@@ -28,8 +29,8 @@ diff: setup ## only what is compared with nginx
 fmt: ## formats the sources
 	cargo fmt --all
 
-install: ## the program, into cargo's bin directory
-	cargo install --locked --path .
+install: ## the program, into $(PREFIX)/bin
+	cargo install --locked --path . --root $(PREFIX)
 
 clean:
 	cargo clean
