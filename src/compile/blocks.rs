@@ -11,7 +11,7 @@ use parser::ast::{Directive, Word};
 
 use super::later;
 use crate::conf::args::text;
-use crate::conf::{Args, Contexts, Diag, Env, Problem, Shape};
+use crate::conf::{Args, Contexts, Diag, Env, Place, Problem, Shape};
 use crate::http::Method;
 use crate::http::mime::Types;
 use crate::http::pattern::Pattern;
@@ -102,7 +102,7 @@ pub struct Walk<'a> {
 }
 
 /// The block being read: where it is, and the rows that were used in it.
-struct Place {
+struct Reading {
     context: Contexts,
     seen: HashSet<*const Row>,
 }
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
             return;
         }
         let mut group = Group::new(name, Some(directive.end));
-        let mut place = Place { context: Contexts::UPSTREAM, seen: HashSet::new() };
+        let mut place = Reading { context: Contexts::UPSTREAM, seen: HashSet::new() };
         for item in body(directive) {
             if let Some(row) = self.row(item, &mut place)
                 && let Sets::Upstream(set) = &row.set
@@ -190,26 +190,20 @@ impl<'a> Walk<'a> {
         self.blocks.upstreams.push(group);
     }
 
-    fn scope(
-        &mut self,
-        items: &'a [Directive],
-        context: Contexts,
-        mut conf: Conf,
-        around: Option<(&Kind, &Bytes)>,
-    ) -> ScopeBlock {
+    fn scope(&mut self, items: &'a [Directive], context: Contexts, mut conf: Conf, around: Around<'_>) -> ScopeBlock {
         let inner = self.plain(items, context, &mut conf);
         let mut scope = ScopeBlock { conf, locations: Vec::new(), ifs: Vec::new(), limit_except: None };
         for directive in inner {
             match directive.name.text.as_slice() {
                 b"location" => self.location(directive, &mut scope, around),
-                b"if" => self.if_block(directive, context, &mut scope),
-                _ => self.limit_except(directive, &mut scope),
+                b"if" => self.if_block(directive, context, &mut scope, around),
+                _ => self.limit_except(directive, &mut scope, around),
             }
         }
         scope
     }
 
-    fn location(&mut self, directive: &'a Directive, outer: &mut ScopeBlock, around: Option<(&Kind, &Bytes)>) {
+    fn location(&mut self, directive: &'a Directive, outer: &mut ScopeBlock, around: Around<'_>) {
         let (kind, name) = match location_kind(&directive.args, self.env) {
             Ok(found) => found,
             Err(problem) => return self.report(Err(problem), directive),
@@ -227,22 +221,23 @@ impl<'a> Walk<'a> {
             self.report(Err(problem), directive);
         }
         let mut conf = outer.conf.inner();
-        conf.core.location.0 = name.clone();
-        conf.core.is_regex.0 = matches!(kind, Kind::Regex(_));
+        let place = Place { name: name.clone(), is_regex: matches!(kind, Kind::Regex(_)), unnamed: false };
+        conf.enter(&place);
         let scope = self.scope(body(directive), Contexts::LOCATION, conf, Some((&kind, &name)));
         outer.locations.push(LocationBlock { kind, name, scope });
     }
 
-    fn if_block(&mut self, directive: &'a Directive, context: Contexts, outer: &mut ScopeBlock) {
+    fn if_block(&mut self, directive: &'a Directive, context: Contexts, outer: &mut ScopeBlock, around: Around<'_>) {
         let inside = if context == Contexts::SERVER { Contexts::SERVER_IF } else { Contexts::LOCATION_IF };
         let number = outer.ifs.len();
         let mut conf = outer.conf.unnamed();
+        conf.enter(&unnamed(around));
         self.plain(body(directive), inside, &mut conf);
         rewrite::close_if(&mut outer.conf.rewrite, number, &mut conf.rewrite);
         outer.ifs.push(conf);
     }
 
-    fn limit_except(&mut self, directive: &'a Directive, outer: &mut ScopeBlock) {
+    fn limit_except(&mut self, directive: &'a Directive, outer: &mut ScopeBlock, around: Around<'_>) {
         let mut methods = Vec::new();
         for (index, word) in directive.args.iter().enumerate() {
             match Method::of(&word.text.to_ascii_uppercase()) {
@@ -254,13 +249,15 @@ impl<'a> Walk<'a> {
                 method => methods.push(method),
             }
         }
-        let scope = self.scope(body(directive), Contexts::LIMIT_EXCEPT, outer.conf.unnamed(), None);
+        let mut conf = outer.conf.unnamed();
+        conf.enter(&unnamed(around));
+        let scope = self.scope(body(directive), Contexts::LIMIT_EXCEPT, conf, None);
         outer.limit_except = Some((methods, Box::new(scope)));
     }
 
     /// Applies the plain directives of a block and returns the scopes in it.
     fn plain(&mut self, items: &'a [Directive], context: Contexts, conf: &mut Conf) -> Vec<&'a Directive> {
-        let mut place = Place { context, seen: HashSet::new() };
+        let mut place = Reading { context, seen: HashSet::new() };
         let mut inner = Vec::new();
         for item in items {
             if let Some(opens) = opens(&item.name.text, context) {
@@ -302,7 +299,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The row of a directive, once everything that does not depend on its meaning was found right.
-    fn row(&mut self, item: &Directive, place: &mut Place) -> Option<&'a Row> {
+    fn row(&mut self, item: &Directive, place: &mut Reading) -> Option<&'a Row> {
         let name = text(&item.name.text).into_owned();
         let problem = match self.find(&name, item, place) {
             Ok(row) => return Some(row),
@@ -312,7 +309,7 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn find(&self, name: &str, item: &Directive, place: &mut Place) -> Result<&'a Row, Diag> {
+    fn find(&self, name: &str, item: &Directive, place: &mut Reading) -> Result<&'a Row, Diag> {
         let error = |problem: String| Diag::error(problem, item.end, item.name.span);
         let Some(rows) = self.rows.get(name) else {
             return Err(later::judge(name, item, place.context, self.rows));
@@ -346,6 +343,16 @@ impl<'a> Walk<'a> {
         let sentence = problem.sentence(&text(&item.name.text));
         self.diags.push(Diag::error(sentence, item.end, caret));
     }
+}
+
+/// The location around a block.
+type Around<'b> = Option<(&'b Kind, &'b Bytes)>;
+
+/// The place of a block without a name of its own.
+fn unnamed(around: Around<'_>) -> Place {
+    let (name, is_regex) =
+        around.map_or((Bytes::new(), false), |(kind, name)| (name.clone(), matches!(kind, Kind::Regex(_))));
+    Place { name, is_regex, unnamed: true }
 }
 
 /// The number of arguments of a scope that `name` opens in `context`; nothing if it opens none there.
@@ -402,7 +409,7 @@ fn split_modifier(word: &[u8]) -> (&[u8], &[u8]) {
     word.split_at_checked(len).unwrap_or((b"", word))
 }
 
-fn nests(kind: &Kind, name: &Bytes, around: Option<(&Kind, &Bytes)>) -> Result<(), Problem> {
+fn nests(kind: &Kind, name: &Bytes, around: Around<'_>) -> Result<(), Problem> {
     let Some((outer, outer_name)) = around else { return Ok(()) };
     let (name, outer_name) = (text(name), text(outer_name));
     let problem = match (outer, kind) {

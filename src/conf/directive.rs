@@ -67,6 +67,17 @@ impl BitOr for Contexts {
     }
 }
 
+/// A location as its directives see it while it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its prefix, pattern or name; empty outside of locations.
+    pub name: bytes::Bytes,
+    /// Whether the name is a pattern.
+    pub is_regex: bool,
+    /// Whether this is an `if` or `limit_except` inside it.
+    pub unnamed: bool,
+}
+
 /// How often a directive may stand in one block, and whether it opens one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {

@@ -11,6 +11,6 @@ pub mod units;
 
 pub use args::{Args, Env};
 pub use diag::{Diag, Level, Problem};
-pub use directive::{Contexts, Directive, Shape, block, many, on};
+pub use directive::{Contexts, Directive, Place, Shape, block, many, on};
 pub use field::Field;
 pub use inherit::{List, Local};

@@ -67,6 +67,8 @@ pub struct Tunnel {
     pub pending: Bytes,
     /// How long both may be silent.
     pub idle: std::time::Duration,
+    /// What must live as long as the tunnel: the upstream server's count of connections.
+    pub held: Option<Box<dyn std::any::Any>>,
 }
 
 /// A response's or request's body.

@@ -250,6 +250,9 @@ impl Core {
 
     /// The type that the extension of the request's path has here.
     pub fn content_type(&self, request: &Request) -> Bytes {
+        if let Some(carried) = &request.carried.content_type {
+            return carried.clone();
+        }
         let types = self.types.as_ref();
         types.and_then(|types| types.get(request.extension())).unwrap_or_else(|| self.default_type.clone())
     }

@@ -70,7 +70,7 @@ pub enum Cause {
     /// The peer closed too early.
     Closed,
     /// The peer broke the protocol; the text is nginx's sentence.
-    Protocol(&'static str),
+    Protocol(String),
     /// The body is larger than it may be.
     TooLarge,
 }

@@ -157,6 +157,8 @@ pub struct Attempt {
     pub sent: u64,
     /// Bytes that came from it.
     pub received: u64,
+    /// Whether an internal redirect lies between it and the try before.
+    pub after_jump: bool,
 }
 
 /// What the upstream did so far.
@@ -168,6 +170,8 @@ pub struct Upstream {
     pub headers: Option<Rc<Headers>>,
     /// `http://name` and URI for the error log while an exchange runs.
     pub url: Option<String>,
+    /// `$proxy_host` and `$proxy_port`, where the address holds variables.
+    pub host: Option<(Bytes, Bytes)>,
 }
 
 /// What was sent, for the log.
@@ -245,6 +249,8 @@ pub struct Request {
     pub limit_rate: Option<u64>,
     /// What the upstream did.
     pub upstream: Upstream,
+    /// Fields that an earlier response leaves to the one that is sent: `X-Accel-Redirect`, `WWW-Authenticate`.
+    pub carried: Head,
     /// What was sent.
     pub sent: Sent,
     /// When its first byte came.

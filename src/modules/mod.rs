@@ -6,9 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::conf::names::VarId;
-use crate::conf::{Args, Diag, Directive, Problem};
+use crate::conf::{Args, Diag, Directive, Place, Problem};
 use crate::http::{Body, Computed, Flow, Head, Request, Variable};
-use crate::upstream;
+use crate::upstream as shared;
 
 pub mod rows;
 pub mod seal;
@@ -31,7 +31,7 @@ pub trait Module {
     /// Variables.
     const VARIABLES: &'static [Variable<Self::Loc>] = &[];
     /// Where the rows shared by all upstream protocols are mounted: their prefix and their settings.
-    const UPSTREAM: Option<(&'static str, upstream::Mount<Self::Conf>)> = None;
+    const UPSTREAM: Option<(&'static str, shared::Mount<Self::Conf>)> = None;
 
     /// Turns the settings of a scope into what requests read.
     fn seal(conf: Self::Conf, main: &Self::Main, cx: &mut Seal<'_>) -> Result<Self::Loc, Diag>;
@@ -43,6 +43,9 @@ pub trait Module {
 
     /// Copies what `if` and `limit_except` blocks inherit although other inner scopes do not.
     fn enter_unnamed(_outer: &Self::Conf, _inner: &mut Self::Conf) {}
+
+    /// Tells a new scope which location it belongs to.
+    fn enter(_: &mut Self::Conf, _: &Place) {}
 
     /// The server and location rewrite phases.
     fn rewrite(_: &Self::Loc, _: &mut Request) -> Flow {
@@ -108,6 +111,11 @@ macro_rules! modules {
                 let mut inner = self.clone();
                 $(<$name::Module as Module>::enter_unnamed(&self.$name, &mut inner.$name);)+
                 inner
+            }
+
+            /// Tells the modules which location this scope belongs to.
+            pub fn enter(&mut self, place: &Place) {
+                $(<$name::Module as Module>::enter(&mut self.$name, place);)+
             }
 
             /// What requests read.
@@ -208,7 +216,7 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, rewrite,
+    process, core, rewrite, upstream, proxy,
 }
 
 /// Writes the log lines that this thread gathered.

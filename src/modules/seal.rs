@@ -75,6 +75,11 @@ impl Upstreams {
         Ok(())
     }
 
+    /// Resolves every declared group and returns them by name, for URLs with variables.
+    pub fn seal_all(&mut self, _: Span) -> Result<Vec<(Bytes, Arc<Peers>)>, Diag> {
+        self.groups.clone().iter().map(|group| Ok((group.name.clone(), self.seal(group)?))).collect()
+    }
+
     /// The group that an `upstream` block of this name declares.
     pub fn declared(&self, host: &[u8]) -> Option<&Group> {
         self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(host))

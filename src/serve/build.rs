@@ -112,6 +112,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         changes_left: CHANGES,
         limit_rate: None,
         upstream: Upstream::default(),
+        carried: crate::http::Head::default(),
         sent: Sent::default(),
         started,
         head_len: head.bytes.len() as u64,

@@ -16,6 +16,7 @@ use crate::net::addr::Endpoint;
 use crate::net::stream::within;
 use crate::net::{Level, Stream};
 use crate::table::{Listen, Location, Table};
+use crate::upstream;
 
 /// Serves a connection until it ends.
 pub async fn run(worker: Rc<Worker>, client: Client, at: Endpoint) {
@@ -178,7 +179,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         body => (body, None),
     };
     let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
-    let result = writer.send(out, body, chunked).await;
+    let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent;
     let result = match (result, tunnel) {
         (Ok(()), Some(tunnel)) => {
@@ -235,7 +236,7 @@ fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
             request.log(Level::Info, &format!("writev() failed ({text}) while sending response to client"));
         }
         (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
-        (Side::Upstream, _) => {}
+        (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),
         (Side::Here, _) => request.log(Level::Crit, &format!("{fault} while sending response to client")),
     }
 }

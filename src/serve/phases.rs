@@ -40,6 +40,10 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
         response.head.status = request.error_status;
         response.head.line = None;
     }
+    let carried = std::mem::take(&mut request.carried.headers);
+    for field in carried.iter() {
+        response.head.headers.push(field.name, field.value);
+    }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
     response

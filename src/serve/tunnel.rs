@@ -14,7 +14,7 @@ const PIECE: usize = 16 << 10;
 /// Passes bytes both ways until one side ends or both are silent; returns the bytes the client got.
 pub async fn join(client: &Stream, pending: BytesMut, tunnel: Tunnel) -> (u64, Result<(), Fault>) {
     let mut passed = tunnel.pending.len() as u64;
-    let Tunnel { stream: upstream, pending: early, idle } = tunnel;
+    let Tunnel { stream: upstream, pending: early, idle, held } = tunnel;
     let down = pass(&upstream, client, early, idle, &mut passed);
     let mut up_bytes = 0;
     let up = pass(client, &upstream, pending.freeze(), idle, &mut up_bytes);
@@ -22,6 +22,7 @@ pub async fn join(client: &Stream, pending: BytesMut, tunnel: Tunnel) -> (u64, R
         ended = down => ended,
         ended = up => ended,
     };
+    drop(held);
     (passed, ended)
 }
 

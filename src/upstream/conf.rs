@@ -47,6 +47,11 @@ impl NextUpstream {
         self.0 & bits != 0 && self.0 & Self::OFF == 0
     }
 
+    /// Whether all of these bits are set.
+    pub fn has_all(self, bits: u32) -> bool {
+        self.0 & bits == bits && self.0 & Self::OFF == 0
+    }
+
     /// Whether a response of this status sends the request on.
     pub fn has_status(self, status: u16) -> bool {
         Self::STATUS.iter().any(|&(_, bit, code)| code == status && self.has(bit))

@@ -2,10 +2,15 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
+pub mod attempt;
 pub mod balance;
 pub mod conf;
+pub mod connect;
+pub mod exchange;
 pub mod peer;
 pub mod pool;
+pub mod reply;
+pub mod report;
 
 pub use conf::{Conf, Group};
 pub use peer::{Peer, Peers};

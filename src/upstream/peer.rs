@@ -85,7 +85,13 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The number of primary servers.
+    /// A group that one request made; its connections are not kept.
+    pub fn dynamic(name: Bytes, tiers: [Tier; 2]) -> Self {
+        let none = Duration::ZERO;
+        Self { id: 0, name, tiers, keepalive: 0, keepalive_requests: 0, keepalive_time: none, keepalive_timeout: none }
+    }
+
+    /// Whether there is only one server.
     pub fn is_single(&self) -> bool {
         matches!(&self.tiers, [primary, backup] if primary.peers.len() == 1 && backup.peers.is_empty())
     }

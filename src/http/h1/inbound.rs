@@ -197,7 +197,8 @@ impl Inbound {
                 Ok((take > 0).then(|| input.split_to(take).freeze()))
             }
             Framing::Chunked(decoder) => loop {
-                let bad = |_| Fault::client(Stage::Body, Cause::Protocol("client sent invalid chunked body"));
+                let bad =
+                    |_| Fault::client(Stage::Body, Cause::Protocol("client sent invalid chunked body".to_owned()));
                 match decoder.decode(&input).map_err(bad)? {
                     Step::Data(range) => {
                         drop(input.split_to(range.start));

@@ -227,8 +227,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes head and body.
-    pub async fn send(&mut self, head: Vec<u8>, mut body: Body, chunked: bool) -> Result<(), Fault> {
-        self.push(head.into());
+    pub async fn send(&mut self, head: Bytes, mut body: Body, chunked: bool) -> Result<(), Fault> {
+        self.push(head);
         loop {
             match std::future::poll_fn(|cx| self.gather(cx, &mut body, chunked)).await? {
                 Gathered::Some => self.flush().await?,
@@ -238,6 +238,13 @@ impl<'a> Writer<'a> {
                 }
                 Gathered::End => return self.flush().await,
             }
+        }
+    }
+
+    /// Queues a body's end.
+    pub fn end(&mut self, chunked: bool) {
+        if chunked {
+            self.push(Bytes::from_static(chunked::LAST));
         }
     }
 
@@ -255,9 +262,7 @@ impl<'a> Writer<'a> {
                 Poll::Ready(Some(Ok(Chunk::File(part)))) => return Poll::Ready(Ok(Gathered::File(part))),
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
                 Poll::Ready(None) => {
-                    if chunked {
-                        self.push(Bytes::from_static(chunked::LAST));
-                    }
+                    self.end(chunked);
                     return Poll::Ready(Ok(Gathered::End));
                 }
                 Poll::Pending if self.queued == 0 => return Poll::Pending,
@@ -267,7 +272,8 @@ impl<'a> Writer<'a> {
         Poll::Ready(Ok(Gathered::Some))
     }
 
-    fn data(&mut self, bytes: Bytes, chunked: bool) {
+    /// Queues a piece of a body.
+    pub fn data(&mut self, bytes: Bytes, chunked: bool) {
         if bytes.is_empty() {
             return;
         }

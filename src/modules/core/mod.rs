@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Seal;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Offset, Seconds, Size, one_of};
-use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Problem, block, many, on, units};
+use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem, block, many, on, units};
 use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, Lingering, Tokens};
 use crate::http::mime::Types;
 use crate::http::{Value, Variable};
@@ -39,10 +39,7 @@ pub struct Conf {
     pub error_logs: crate::conf::List<(Level, logs::Place)>,
     /// `types`, until the scope is sealed.
     pub types: Option<Arc<Types>>,
-    /// The location's name.
-    pub location: Local<Bytes>,
-    /// Whether that name is a pattern.
-    pub is_regex: Local<bool>,
+    place: Local<Place>,
     root_set: Local<Option<&'static str>>,
 }
 
@@ -199,9 +196,11 @@ impl super::Module for Module {
     }
 
     fn enter_unnamed(outer: &Conf, inner: &mut Conf) {
-        inner.location.0 = outer.location.0.clone();
-        inner.is_regex.0 = outer.is_regex.0;
         inner.core.internal.0 = outer.core.internal.0;
+    }
+
+    fn enter(conf: &mut Conf, place: &Place) {
+        conf.place.0 = place.clone();
     }
 }
 
@@ -259,10 +258,10 @@ fn root(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
 }
 
 fn alias(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if conf.location.first() == Some(&b'@') {
+    if conf.place.name.first() == Some(&b'@') {
         return Err(Problem::new("the \"alias\" directive cannot be used inside the named location"));
     }
-    let alias = if conf.is_regex.0 { Alias::Whole } else { Alias::Prefix(conf.location.len()) };
+    let alias = if conf.place.is_regex { Alias::Whole } else { Alias::Prefix(conf.place.name.len()) };
     set_root(conf, args, "alias", Some(alias))
 }
 

@@ -15,7 +15,7 @@ use crate::http::{Flow, Request, Value};
 mod condition;
 mod program;
 
-pub use condition::Condition;
+pub use condition::{Condition, groups, matches};
 pub use program::{After, Op, Rewrite};
 
 /// `ngx_http_rewrite_module`.

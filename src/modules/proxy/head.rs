@@ -1,0 +1,159 @@
+//! The request as it is sent on: its line and fields, in nginx's order.
+
+use bytes::Bytes;
+
+use super::pass::{Destination, Loc, Names};
+use crate::http::escape::{self, Set};
+use crate::http::headers::Known;
+use crate::http::{Request, Value};
+
+/// Fields that are not passed on as they come.
+const DEFAULTS: [&str; 9] = [
+    "Host",
+    "Connection",
+    "Proxy-Connection",
+    "Content-Length",
+    "Transfer-Encoding",
+    "TE",
+    "Keep-Alive",
+    "Expect",
+    "Upgrade",
+];
+
+/// The fields of requests that are sent on.
+pub struct Fields {
+    /// `Host`, where the configuration sets it.
+    host: Option<Value>,
+    /// What else it sets.
+    set: Vec<(Bytes, Value)>,
+    /// Names that are not copied from the client.
+    replaced: Names,
+    /// Whether the body's length and coding are ours to state.
+    states_length: bool,
+    states_coding: bool,
+}
+
+impl Fields {
+    /// The fields that these `proxy_set_header`s make.
+    pub fn new(set: &[(Bytes, Value)]) -> Self {
+        let is = |name: &str| set.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+        let mut replaced = Names::default();
+        DEFAULTS.iter().for_each(|name| replaced.insert(name.as_bytes()));
+        set.iter().for_each(|(name, _)| replaced.insert(name));
+        let host = set.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| value.clone());
+        let others = set.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"));
+        Self {
+            host,
+            set: others.cloned().collect(),
+            replaced,
+            states_length: !is("Content-Length"),
+            states_coding: !is("Transfer-Encoding"),
+        }
+    }
+}
+
+/// How the body that is sent on ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// There is none.
+    Nothing,
+    /// After so many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+}
+
+/// Writes the head.
+pub fn write(loc: &Loc, to: &Destination, sent: Sent, request: &Request) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(1024);
+    match &loc.method {
+        Some(method) => method.append(request, &mut out),
+        None => out.extend_from_slice(&request.method_name),
+    }
+    out.push(b' ');
+    let before = out.len();
+    uri(loc, to, request, &mut out);
+    if out.len() == before {
+        request.log(crate::net::Level::Error, "zero length URI to proxy");
+        return None;
+    }
+    out.extend_from_slice(if loc.http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+    let fields = &loc.fields;
+    host(loc, to, request, &mut out);
+    for (name, value) in &fields.set {
+        let start = out.len();
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        let filled = out.len();
+        value.append(request, &mut out);
+        if out.len() == filled {
+            out.truncate(start);
+        } else {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    match sent {
+        Sent::Length(length) if fields.states_length => field(&mut out, b"Content-Length", length.to_string().as_bytes()),
+        Sent::Chunked if fields.states_coding => field(&mut out, b"Transfer-Encoding", b"chunked"),
+        _ => {}
+    }
+    if loc.upstream.pass_request_headers {
+        for item in request.headers.iter() {
+            if !fields.replaced.has(item.known, item.name) {
+                field(&mut out, item.name, item.value);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+fn host(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
+    let set = loc.fields.host.as_ref().map(|value| value.get(request));
+    match set {
+        Some(value) if !value.is_empty() => field(out, b"Host", &value),
+        Some(_) if loc.http10 => {}
+        _ => field(out, b"Host", &to.host),
+    }
+}
+
+/// Which URI is sent: that of `proxy_pass` with variables, what the client sent, or the path with its prefix replaced.
+fn uri(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
+    let variable = matches!(loc.target, super::pass::Target::Variable { .. });
+    let untouched = !request.internal && !request.args_changed;
+    match &to.uri {
+        Some(uri) if variable => return out.extend_from_slice(uri),
+        None if untouched => return out.extend_from_slice(&request.target),
+        Some(uri) if !request.broke => {
+            out.extend_from_slice(uri);
+            path(request, request.uri.get(loc.replaced..).unwrap_or_default(), out);
+        }
+        _ => path(request, &request.uri, out),
+    }
+    if !request.args.is_empty() {
+        out.push(b'?');
+        out.extend_from_slice(&request.args);
+    }
+}
+
+fn path(request: &Request, path: &[u8], out: &mut Vec<u8>) {
+    if request.plain && !request.internal {
+        out.extend_from_slice(path);
+    } else {
+        escape::escape(path, Set::Uri, out);
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    crate::http::h1::write::field(out, name, value);
+}
+
+/// `$proxy_add_x_forwarded_for`.
+pub fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
+    for value in request.headers.all(Known::XForwardedFor) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(&request.client.peer_text);
+    true
+}

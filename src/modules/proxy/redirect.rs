@@ -1,0 +1,84 @@
+//! `proxy_redirect`: the prefix or pattern of `Location` and `Refresh` that is replaced.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Pass;
+use crate::conf::names::VarId;
+use crate::conf::{Args, Field, Problem};
+use crate::http::pattern::Pattern;
+use crate::http::{Request, Value};
+use crate::modules::rewrite;
+
+/// One rule.
+#[derive(Clone)]
+pub enum Rule {
+    /// Nothing is replaced.
+    Off,
+    /// A prefix.
+    Prefix(Value, Value),
+    /// A pattern, with the slots of its named groups.
+    Pattern(Arc<Pattern>, Vec<(u16, VarId)>, Value),
+}
+
+impl Rule {
+    /// What `default` stands for: the URL of `proxy_pass` becomes the location's prefix.
+    pub fn default_of(pass: &Pass) -> Self {
+        let rest = pass.url.get(7..).unwrap_or_default();
+        let has_uri = crate::net::addr::url(rest).is_ok_and(|url| !url.uri.is_empty());
+        let (from, to) = if has_uri {
+            (pass.url.clone(), pass.place.name.clone())
+        } else {
+            ([&pass.url, &b"/"[..]].concat().into(), Bytes::from_static(b"/"))
+        };
+        Rule::Prefix(Value::Literal(from), Value::Literal(to))
+    }
+
+    /// The value with its prefix or match replaced; nothing where the rule does not fit.
+    fn apply(&self, value: &[u8], request: &mut Request) -> Option<Vec<u8>> {
+        match self {
+            Rule::Off => None,
+            Rule::Prefix(from, to) => {
+                let from = from.get(request);
+                let rest = value.strip_prefix(&*from)?;
+                let mut out = to.get(request).into_owned();
+                out.extend_from_slice(rest);
+                Some(out)
+            }
+            Rule::Pattern(pattern, groups, to) => {
+                let subject = Bytes::copy_from_slice(value);
+                rewrite::matches(request, &subject, pattern, groups).then(|| to.get(request).into_owned())
+            }
+        }
+    }
+}
+
+/// Reads `from to`.
+pub fn read(args: &mut Args<'_>) -> Result<Rule, Problem> {
+    let (from, to) = (args.word(0), args.word(1));
+    let rule = match from.strip_prefix(b"~") {
+        Some(source) => {
+            let (source, caseless) = source.strip_prefix(b"*").map_or((source, false), |source| (source, true));
+            let pattern = rewrite::pattern(source, caseless, args).map_err(|problem| problem.at(0))?;
+            let groups = rewrite::groups(&pattern, args);
+            Rule::Pattern(pattern, groups, Value::read(to, args)?)
+        }
+        None => Rule::Prefix(Value::read(from, args)?, Value::read(to, args)?),
+    };
+    Ok(rule)
+}
+
+/// What `Location` becomes; nothing where no rule fits.
+pub fn location(rules: &[Rule], value: &[u8], request: &mut Request) -> Option<Vec<u8>> {
+    rules.iter().find_map(|rule| rule.apply(value, request))
+}
+
+/// What `Refresh` becomes.
+pub fn refresh(rules: &[Rule], value: &[u8], request: &mut Request) -> Option<Vec<u8>> {
+    let lower = value.to_ascii_lowercase();
+    let at = memchr::memmem::find(&lower, b"url=")? + 4;
+    let (head, url) = value.split_at_checked(at)?;
+    let url = location(rules, url, request)?;
+    Some([head, &url].concat())
+}

@@ -1,0 +1,235 @@
+//! One try at one server: connect, send, read the head.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::balance::Choice;
+use super::conf::NextUpstream;
+use super::connect::connect;
+use super::exchange::{Failed, Outgoing, Protocol, ReplyHead, Tried};
+use super::pool::{self, Connection};
+use super::{Conf, report};
+use crate::http::flow::Side;
+use crate::http::h1::write::{Rate, Writer};
+use crate::http::request::{Attempt, Client};
+use crate::http::{Body, Cause, Fault, Request, Stage};
+use crate::net::addr::Endpoint;
+use crate::net::stream::{make_room, within};
+use crate::net::{Level, Stream};
+
+/// Tries the server that `choice` holds.
+pub async fn run<P: Protocol>(
+    protocol: &P,
+    conf: &Conf,
+    choice: &mut Choice,
+    outgoing: &Outgoing,
+    request: &mut Request,
+) -> Result<Tried, Failed> {
+    let started = Instant::now();
+    let (at, name) = match choice.peer() {
+        Some(peer) => (peer.address.clone(), peer.name.clone()),
+        None => return Err(Failed::new(NextUpstream::ERROR, Stage::Connect)),
+    };
+    request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
+    let (tier, place) = choice.key();
+    let pooled = pool::take((choice.peers().id, tier, place));
+    let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
+    let result = talk(protocol, conf, outgoing, request, Line { at: &at, pooled }, &mut progress).await;
+    let mut attempts = request.upstream.attempts.borrow_mut();
+    let record = attempts.last_mut();
+    match result {
+        Ok((head, rest, connection, connected)) => {
+            if let Some(record) = record {
+                record.status = head.status;
+                record.connect_time = Some(connected - started);
+                record.header_time = Some(started.elapsed());
+                record.sent = outgoing.head.len() as u64 + outgoing.body.len().unwrap_or_default();
+                record.received = head.size + rest.len() as u64;
+            }
+            Ok(Tried { head, rest, connection, started })
+        }
+        Err(fault) => {
+            let failed = Failed::of(&fault, &progress);
+            if let Some(record) = record {
+                record.status = failed.status();
+                record.response_time = Some(started.elapsed());
+            }
+            drop(attempts);
+            report::url(request, &name, &outgoing.head);
+            if fault.side == Side::Client {
+                let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
+                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
+            } else {
+                report::log(request, &fault, &at);
+            }
+            Err(failed)
+        }
+    }
+}
+
+/// The way to a server: its address, and an idle connection to it.
+struct Line<'a> {
+    at: &'a Endpoint,
+    pooled: Option<Connection>,
+}
+
+/// How far a try got.
+pub struct Progress {
+    /// Whether its connection had been used before.
+    pub reused: bool,
+    /// Whether any of the request was sent.
+    pub sent: bool,
+    /// Bytes that came back.
+    pub received: u64,
+}
+
+type Heard = (ReplyHead, BytesMut, Connection, Instant);
+
+async fn talk<P: Protocol>(
+    protocol: &P,
+    conf: &Conf,
+    outgoing: &Outgoing,
+    request: &mut Request,
+    line: Line<'_>,
+    progress: &mut Progress,
+) -> Result<Heard, Fault> {
+    let mut connection = match line.pooled {
+        Some(connection) => connection,
+        None => {
+            let bind = local(conf, request);
+            let client = std::rc::Rc::clone(&request.client);
+            let opening = connect(conf, line.at, bind);
+            watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
+        }
+    };
+    connection.requests += 1;
+    let connected = Instant::now();
+    progress.sent = true;
+    let early = send(conf, outgoing, request, &connection.stream).await?;
+    let client = std::rc::Rc::clone(&request.client);
+    let reading = head(protocol, conf, &connection.stream, progress);
+    let (mut head, rest) = watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?;
+    head.keep_alive &= !early;
+    Ok((head, rest, connection, connected))
+}
+
+/// The address `proxy_bind` says.
+fn local(conf: &Conf, request: &Request) -> Option<SocketAddr> {
+    let text = conf.bind.as_ref()?.get(request);
+    let text = std::str::from_utf8(&text).ok()?;
+    text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, 0)))
+}
+
+/// Sends the request; true if the server answered before it had all of it.
+async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &Stream) -> Result<bool, Fault> {
+    let upstream = |fault: Fault| match fault.side {
+        Side::Client => Fault::upstream(Stage::Send, fault.cause),
+        _ => fault,
+    };
+    let mut writer = Writer::new(stream, conf.send_timeout, Rate::default());
+    let head = outgoing.head.clone();
+    let Some(chunked) = outgoing.stream else {
+        let body = match &outgoing.body {
+            Body::Full(bytes) => Body::Full(bytes.clone()),
+            Body::File(part) => Body::File(part.clone()),
+            _ => Body::Empty,
+        };
+        return tokio::select! {
+            biased;
+            sent = writer.send(head, body, false) => sent.map(|()| false).map_err(upstream),
+            _ = stream.readable() => Ok(true),
+        };
+    };
+    writer.push(head);
+    writer.flush().await.map_err(upstream)?;
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = request.body.next() => next,
+            _ = stream.readable() => return Ok(true),
+        };
+        let last = match next.map_err(|fault| Fault { stage: Stage::Send, ..fault })? {
+            Some(bytes) => {
+                writer.data(bytes, chunked);
+                false
+            }
+            None => {
+                writer.end(chunked);
+                true
+            }
+        };
+        writer.flush().await.map_err(upstream)?;
+        if last {
+            return Ok(false);
+        }
+    }
+}
+
+/// Reads a head.
+async fn head<P: Protocol>(
+    protocol: &P,
+    conf: &Conf,
+    stream: &Stream,
+    progress: &mut Progress,
+) -> Result<(ReplyHead, BytesMut), Fault> {
+    let largest = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX);
+    let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(largest, 64 << 10);
+    let mut buf = BytesMut::new();
+    let fault = |cause| Fault::upstream(Stage::Head, cause);
+    loop {
+        make_room(&mut buf, room);
+        match within(conf.read_timeout, stream.read(&mut buf, room)).await {
+            Some(Ok(0)) => return Err(fault(Cause::Closed)),
+            Some(Ok(n)) => progress.received += n as u64,
+            Some(Err(error)) => return Err(fault(Cause::Io(error))),
+            None => return Err(fault(Cause::TimedOut)),
+        }
+        match protocol.head(&mut buf) {
+            Ok(Some(head)) if head.size > conf.buffer_size => return Err(fault(Cause::TooLarge)),
+            Ok(Some(head)) => return Ok((head, buf)),
+            Ok(None) if buf.len() >= largest => return Err(fault(Cause::TooLarge)),
+            Ok(None) => {}
+            Err(sentence) => return Err(fault(Cause::Protocol(sentence))),
+        }
+    }
+}
+
+/// Runs `work`, and ends it when the client leaves in the meantime.
+async fn watched<T>(
+    conf: &Conf,
+    client: &Client,
+    body_done: bool,
+    stage: Stage,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    if conf.ignore_client_abort || !body_done {
+        return work.await;
+    }
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = gone(client) => Err(Fault::client(stage, Cause::Closed)),
+    }
+}
+
+/// Ends when the client closes; requests that come early stay in its buffer.
+async fn gone(client: &Client) {
+    const AHEAD: usize = 16 << 10;
+    loop {
+        if client.input.borrow().len() >= AHEAD {
+            return std::future::pending().await;
+        }
+        let read = std::future::poll_fn(|cx| {
+            std::task::ready!(client.stream.poll_readable(cx))?;
+            let mut input = client.input.borrow_mut();
+            make_room(&mut input, 4096);
+            client.stream.poll_read(cx, &mut input, 4096)
+        });
+        match read.await {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Connecting to a server of a group.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::Conf;
+use super::pool::Connection;
+use crate::http::{Cause, Fault, Stage};
+use crate::net::Stream;
+use crate::net::addr::Endpoint;
+use crate::net::stream::within;
+
+/// Opens a connection within `connect_timeout`.
+pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Result<Connection, Fault> {
+    let opening = async {
+        Ok::<Stream, io::Error>(match at {
+            Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
+            Endpoint::Inet(addr) => {
+                let stream = tcp(*addr, bind).await?;
+                stream.set_nodelay(true)?;
+                if conf.socket_keepalive {
+                    socket2::SockRef::from(&stream).set_keepalive(true)?;
+                }
+                stream.into()
+            }
+        })
+    };
+    let limit: Duration = conf.connect_timeout;
+    match within(limit, opening).await {
+        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: Instant::now(), requests: 0 }),
+        Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
+        None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
+    }
+}
+
+async fn tcp(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<TcpStream> {
+    let Some(local) = bind else { return TcpStream::connect(addr).await };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(local)?;
+    socket.connect(addr).await
+}

@@ -1,0 +1,213 @@
+//! The life of an exchange: pick a server, connect, send, read the head, and try another where that may help.
+//!
+//! It runs inside the request's own task. What a protocol sends and how it reads a head is its [`Protocol`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::attempt::{self, Progress};
+use super::balance::Choice;
+use super::conf::NextUpstream;
+use super::pool::Connection;
+use super::{Conf, Peers, report};
+use crate::http::flow::Side;
+use crate::http::request::Attempt;
+use crate::http::{Body, Cause, Fault, Headers, Method, Request, Stage};
+use crate::net::Level;
+
+/// What a protocol brings to an exchange.
+pub trait Protocol {
+    /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
+    fn head(&self, buf: &mut BytesMut) -> Result<Option<ReplyHead>, String>;
+}
+
+/// How the end of a reply's body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// After so many bytes.
+    Known(u64),
+    /// By its last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// The head of a reply.
+#[derive(Debug)]
+pub struct ReplyHead {
+    /// The status.
+    pub status: u16,
+    /// Status and reason as they came.
+    pub line: bytes::Bytes,
+    /// The fields.
+    pub headers: Headers,
+    /// `Content-Length`, if the body has that length.
+    pub content_length: Option<u64>,
+    /// How its body ends.
+    pub length: Length,
+    /// Whether the connection can carry another request.
+    pub keep_alive: bool,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What is sent.
+pub struct Outgoing {
+    /// The head.
+    pub head: bytes::Bytes,
+    /// The body, where it was read ahead.
+    pub body: Body,
+    /// Whether the client's body is sent while it comes, in chunks or as it is.
+    pub stream: Option<bool>,
+}
+
+/// A reply whose body has not been read.
+pub struct Reply {
+    /// Its head.
+    pub head: ReplyHead,
+    /// What came behind the head.
+    pub rest: BytesMut,
+    /// The connection it comes on.
+    pub connection: Connection,
+    /// The server.
+    pub choice: Choice,
+    /// The tries so far; the last one is this reply's.
+    pub attempts: Rc<RefCell<Vec<Attempt>>>,
+    /// When that one began.
+    pub started: Instant,
+}
+
+/// Runs an exchange; the error is the status to answer with.
+pub async fn run<P: Protocol>(
+    protocol: &P,
+    conf: &Conf,
+    peers: &Arc<Peers>,
+    outgoing: &Outgoing,
+    request: &mut Request,
+) -> Result<Reply, u16> {
+    let begun = Instant::now();
+    let mut choice = Choice::new(Arc::clone(peers));
+    if conf.next_upstream_tries > 0 {
+        choice.tries = choice.tries.min(conf.next_upstream_tries);
+    }
+    loop {
+        if !choice.next() {
+            return Err(no_live(request, peers, outgoing));
+        }
+        let tried = attempt::run(protocol, conf, &mut choice, outgoing, request).await;
+        let (failure, status) = match tried {
+            Ok(tried) if !again(conf, &choice, outgoing, request, tried.head.status, begun) => {
+                return Ok(tried.with(choice, request));
+            }
+            Ok(tried) => (None, tried.head.status),
+            Err(failed) => {
+                let status = failed.status();
+                (Some(failed), status)
+            }
+        };
+        let key = choice.key();
+        if failure.as_ref().is_some_and(|failed| failed.reused && matches!(failed.kind, NextUpstream::ERROR)) {
+            // A connection that died while it was idle says nothing about its server.
+            choice.tries += 1;
+        }
+        choice.release(!matches!(status, 403 | 404) || failure.is_some());
+        if choice.is_disabled(key) {
+            request.log(
+                Level::Warn,
+                &format!("upstream server temporarily disabled while {}", report::stage_of(&failure)),
+            );
+        }
+        let Some(failed) = failure else { continue };
+        let mut kind = failed.kind;
+        if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
+            kind |= NextUpstream::NON_IDEMPOTENT;
+        }
+        let late = !conf.next_upstream_timeout.is_zero() && begun.elapsed() >= conf.next_upstream_timeout;
+        let streamed = failed.sent && outgoing.stream.is_some();
+        if status == 499 || choice.tries == 0 || !conf.next_upstream.has_all(kind) || late || streamed {
+            return Err(status);
+        }
+    }
+}
+
+/// Why a try failed.
+pub struct Failed {
+    /// The bit of `proxy_next_upstream` it counts as.
+    kind: u32,
+    /// Whether any of the request had been sent.
+    sent: bool,
+    /// Whether the connection had been used before.
+    reused: bool,
+    /// What was being done, in nginx's words.
+    pub stage: &'static str,
+    /// Whether it was the client who left.
+    gone: bool,
+}
+
+impl Failed {
+    /// A failure before anything was sent.
+    pub fn new(kind: u32, stage: Stage) -> Self {
+        Self { kind, sent: false, reused: false, stage: report::stage(stage), gone: false }
+    }
+
+    /// The failure that a fault is.
+    pub fn of(fault: &Fault, progress: &Progress) -> Self {
+        let kind = match fault.cause {
+            Cause::TimedOut => NextUpstream::TIMEOUT,
+            Cause::Protocol(_) | Cause::TooLarge => NextUpstream::INVALID_HEADER,
+            Cause::Io(_) | Cause::Closed => NextUpstream::ERROR,
+        };
+        let reused = progress.reused && progress.received == 0;
+        let gone = fault.side == Side::Client;
+        Self { sent: progress.sent, reused, gone, ..Self::new(kind, fault.stage) }
+    }
+
+    /// The status to answer with.
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            _ if self.gone => 499,
+            NextUpstream::TIMEOUT => 504,
+            _ => 502,
+        }
+    }
+}
+
+/// A reply before its server is settled.
+pub struct Tried {
+    /// Its head.
+    pub head: ReplyHead,
+    /// What came behind the head.
+    pub rest: BytesMut,
+    /// The connection it comes on.
+    pub connection: Connection,
+    /// When the try began.
+    pub started: Instant,
+}
+
+impl Tried {
+    fn with(self, choice: Choice, request: &Request) -> Reply {
+        let attempts = Rc::clone(&request.upstream.attempts);
+        let Self { head, rest, connection, started } = self;
+        Reply { head, rest, connection, choice, attempts, started }
+    }
+}
+
+/// Whether a reply of this status sends the request to another server.
+fn again(conf: &Conf, choice: &Choice, outgoing: &Outgoing, request: &Request, status: u16, begun: Instant) -> bool {
+    let repeatable = !matches!(request.method, Method::Post | Method::Lock | Method::Patch)
+        || conf.next_upstream.has(NextUpstream::NON_IDEMPOTENT);
+    let late = !conf.next_upstream_timeout.is_zero() && begun.elapsed() >= conf.next_upstream_timeout;
+    conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && outgoing.stream.is_none() && !late
+}
+
+fn no_live(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
+    let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
+    request.upstream.attempts.borrow_mut().push(attempt);
+    report::url(request, &peers.name, &outgoing.head);
+    request.log(Level::Error, "no live upstreams while connecting to upstream");
+    502
+}

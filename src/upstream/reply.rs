@@ -1,0 +1,187 @@
+//! The body of a reply on its way through: bounded by the buffers of its directives, one read at a time.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Sleep;
+
+use super::balance::Choice;
+use super::exchange::{Length, Reply};
+use super::pool::{self, Connection};
+use super::{Conf, Peers};
+use crate::http::h1::chunked::{Decoder, Step};
+use crate::http::request::Attempt;
+use crate::http::{Body, Cause, Chunk, Fault, Source, Stage};
+use crate::net::stream::make_room;
+
+/// The body of a reply, and what becomes of its connection.
+pub fn body(reply: Reply, conf: &Conf, bodiless: bool) -> Body {
+    let Reply { head, mut rest, connection, choice, attempts, started } = reply;
+    let framing = match head.length {
+        _ if bodiless => Framing::Length(0),
+        Length::Known(length) => Framing::Length(length),
+        Length::Chunked => Framing::Chunked(Decoder::new(false)),
+        Length::UntilClose => Framing::UntilClose,
+    };
+    let mut end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
+    if let Framing::Length(length) = framing
+        && rest.len() as u64 >= length
+    {
+        // All of it came with the head: the connection is free before the client has a byte.
+        let whole = rest.split_to(usize::try_from(length).unwrap_or(usize::MAX)).freeze();
+        end.keep_alive &= rest.is_empty();
+        end.received(whole.len() as u64);
+        end.finish();
+        return if whole.is_empty() { Body::Empty } else { Body::Full(whole) };
+    }
+    let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(4096, 256 << 10);
+    let timeout = conf.read_timeout;
+    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, sleep: None, done: false }))
+}
+
+enum Framing {
+    Length(u64),
+    Chunked(Decoder),
+    UntilClose,
+}
+
+/// What happens when a body ends.
+struct End {
+    connection: Option<Connection>,
+    keep_alive: bool,
+    choice: Choice,
+    attempts: Rc<RefCell<Vec<Attempt>>>,
+    started: Instant,
+}
+
+impl End {
+    fn received(&self, bytes: u64) {
+        if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
+            attempt.length += bytes;
+        }
+    }
+
+    /// Notes the time and gives connection and server back.
+    fn finish(&mut self) {
+        if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
+            attempt.response_time = Some(self.started.elapsed());
+        }
+        let (tier, place) = self.choice.key();
+        let peers: &Peers = self.choice.peers();
+        if let Some(connection) = self.connection.take().filter(|_| self.keep_alive) {
+            pool::put((peers.id, tier, place), peers, connection);
+        }
+        self.choice.release(false);
+    }
+}
+
+struct Stream {
+    end: End,
+    buf: BytesMut,
+    framing: Framing,
+    room: usize,
+    timeout: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    done: bool,
+}
+
+impl Source for Stream {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
+        loop {
+            match self.take() {
+                Ok(Some(bytes)) => {
+                    self.end.received(bytes.len() as u64);
+                    return Poll::Ready(Some(Ok(Chunk::Data(bytes))));
+                }
+                Ok(None) if self.done => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Ok(0) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, Cause::Closed)))),
+                Ok(_) => {}
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// What the buffer holds of the body.
+    fn take(&mut self) -> Result<Option<Bytes>, Cause> {
+        if self.done {
+            return Ok(None);
+        }
+        match &mut self.framing {
+            Framing::UntilClose => Ok((!self.buf.is_empty()).then(|| self.buf.split().freeze())),
+            Framing::Length(left) => {
+                let take = self.buf.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= take as u64;
+                let bytes = self.buf.split_to(take).freeze();
+                if *left == 0 {
+                    self.end.keep_alive &= self.buf.is_empty();
+                    self.finish();
+                }
+                Ok((!bytes.is_empty()).then_some(bytes))
+            }
+            Framing::Chunked(decoder) => {
+                let invalid = |_| Cause::Protocol("upstream sent invalid chunked response".to_owned());
+                match decoder.decode(&self.buf).map_err(invalid)? {
+                    Step::Data(range) => {
+                        drop(self.buf.split_to(range.start));
+                        return Ok(Some(self.buf.split_to(range.len()).freeze()));
+                    }
+                    Step::More => self.buf.clear(),
+                    Step::Done(at) => {
+                        drop(self.buf.split_to(at));
+                        self.end.keep_alive &= self.buf.is_empty();
+                        self.finish();
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.sleep = None;
+        self.end.finish();
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+        let Some(connection) = &self.end.connection else { return Poll::Ready(Ok(0)) };
+        let fault = |cause| Fault::upstream(Stage::Body, cause);
+        make_room(&mut self.buf, self.room);
+        match connection.stream.poll_read(cx, &mut self.buf, self.room) {
+            Poll::Ready(read) => {
+                self.sleep = None;
+                return Poll::Ready(read.map_err(|error| fault(Cause::Io(error))));
+            }
+            Poll::Pending => {}
+        }
+        let timeout = self.timeout;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(fault(Cause::TimedOut))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.done {
+            self.end.keep_alive = false;
+            self.end.finish();
+        }
+    }
+}
