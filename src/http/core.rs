@@ -123,6 +123,8 @@ pub enum Alias {
 #[allow(missing_docs, reason = "each field has the name of the directive that documents it")]
 pub struct Core {
     pub server: Arc<Server>,
+    /// The location's prefix, pattern or name.
+    pub location: Bytes,
     /// The bare path under the prefix that relative paths hang under.
     pub prefix: PathBuf,
     pub root: Root,
@@ -174,6 +176,7 @@ impl Default for Core {
         let seconds = Duration::from_secs;
         Self {
             server: Arc::default(),
+            location: Bytes::new(),
             prefix: PathBuf::new(),
             root: Root { path: Value::literal("html"), alias: None },
             types: None,
@@ -228,6 +231,7 @@ impl Core {
         match self.root.alias {
             None => path.extend_from_slice(uri),
             Some(Alias::Prefix(len)) => path.extend_from_slice(uri.get(len..).unwrap_or_default()),
+            Some(Alias::Whole) if request.uri_after_alias => path.extend_from_slice(uri),
             Some(Alias::Whole) => {}
         }
         path

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod core;
+pub mod disk;
 pub mod escape;
 pub mod flow;
 pub mod h1;

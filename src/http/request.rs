@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 
 use super::core::Core;
+use super::escape::{self, Set};
+use super::flow::Flow;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
 use super::response::Head;
@@ -243,6 +245,8 @@ pub struct Request {
     pub uri_changed: bool,
     /// Whether `rewrite … break` changed the path inside its location.
     pub broke: bool,
+    /// Whether `try_files` chose a path below an `alias` that otherwise stands for the whole path.
+    pub uri_after_alias: bool,
     /// Number of URI changes that are still allowed.
     pub changes_left: u8,
     /// `limit_rate` as set by `$limit_rate` or `X-Accel-Limit-Rate`, in bytes a second.
@@ -389,6 +393,36 @@ impl Request {
     /// The path of the requested file: `root` or `alias` with the URI, as `$request_filename` has it.
     pub fn filename(&self) -> Vec<u8> {
         self.core().map_uri(self, &self.uri)
+    }
+
+    /// The path of the requested file, for those who open it.
+    pub fn path(&self) -> Result<Vec<u8>, Flow> {
+        self.check_alias()?;
+        Ok(self.filename())
+    }
+
+    /// Fails where `alias` cannot tell a path any more, because the URI was rewritten inside its location.
+    pub fn check_alias(&self) -> Result<(), Flow> {
+        if self.broke && self.core().root.alias.is_some() {
+            let place = String::from_utf8_lossy(&self.core().location).into_owned();
+            let message = format!("\"alias\" cannot be used in location \"{place}\" where URI was rewritten");
+            self.log(Level::Alert, &message);
+            return Err(Flow::Fail(500));
+        }
+        Ok(())
+    }
+
+    /// Redirects from `/x` to `/x/`.
+    pub fn add_slash(&mut self) -> Flow {
+        let mut url = Vec::with_capacity(self.uri.len() + 1);
+        escape::escape(&self.uri, Set::Uri, &mut url);
+        url.push(b'/');
+        if !self.args.is_empty() {
+            url.push(b'?');
+            url.extend_from_slice(&self.args);
+        }
+        self.location = Some(url.into());
+        Flow::Fail(301)
     }
 
     /// A header value or nothing.

@@ -28,8 +28,6 @@ pub struct Head {
     pub last_modified_text: Option<Bytes>,
     /// `Location` that is to be made absolute; others stand among the fields.
     pub location: Option<Bytes>,
-    /// `ETag`.
-    pub etag: Option<Bytes>,
     /// Whether byte ranges may be served from the body.
     pub allow_ranges: bool,
     /// Everything else, in order.

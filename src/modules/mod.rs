@@ -217,6 +217,7 @@ macro_rules! modules {
 
 modules! {
     process, core, rewrite, upstream, proxy,
+    try_files, index, files,
 }
 
 /// Writes the log lines that this thread gathered.

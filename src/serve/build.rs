@@ -109,6 +109,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         entered_if: None,
         uri_changed: false,
         broke: false,
+        uri_after_alias: false,
         changes_left: CHANGES,
         limit_rate: None,
         upstream: Upstream::default(),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::errors;
-use crate::http::escape::{self, Set};
 use crate::http::{Flow, Request, Response, Scope, Target};
 use crate::net::Level;
 use crate::table::tree::Found;
@@ -52,7 +51,11 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
 /// An internal redirect, by `index`, `try_files`, `error_page`, `X-Accel-Redirect` and the like.
 async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>, target: Target) -> Flow {
     if request.changes_left == 0 {
-        return cycle(request);
+        let (verb, to) = match &target {
+            Target::Uri { uri, .. } => ("internally redirecting to", uri.as_slice()),
+            Target::Named(name) => ("redirect to named location", &name[..]),
+        };
+        return cycle(request, verb, to);
     }
     request.changes_left -= 1;
     request.internal = true;
@@ -61,6 +64,7 @@ async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Locat
     match target {
         Target::Uri { uri, args } => {
             request.set_uri(uri, args);
+            request.uri_after_alias = false;
             *place = Arc::clone(&server.root);
             enter(request, place);
             from_server(request, server, place).await
@@ -80,10 +84,9 @@ async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Locat
     }
 }
 
-fn cycle(request: &mut Request) -> Flow {
-    let uri = String::from_utf8_lossy(&request.uri).into_owned();
-    let message = format!("rewrite or internal redirection cycle while internally redirecting to \"{uri}\"");
-    request.log(Level::Error, &message);
+fn cycle(request: &mut Request, verb: &str, to: &[u8]) -> Flow {
+    let to = String::from_utf8_lossy(to);
+    request.log(Level::Error, &format!("rewrite or internal redirection cycle while {verb} \"{to}\""));
     Flow::Fail(500)
 }
 
@@ -118,9 +121,8 @@ async fn in_location(request: &mut Request, server: &Arc<Server>, place: &mut Ar
             break;
         }
         if request.changes_left == 0 {
-            let uri = String::from_utf8_lossy(&request.uri).into_owned();
-            request.log(Level::Error, &format!("rewrite or internal redirection cycle while processing \"{uri}\""));
-            return Flow::Fail(500);
+            let uri = request.uri.clone();
+            return cycle(request, "processing", &uri);
         }
         request.changes_left -= 1;
         match find(request, server, place) {
@@ -169,7 +171,7 @@ fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) 
         Found::Redirect(location) => {
             *place = Arc::clone(location);
             enter(request, place);
-            return slash(request);
+            return request.add_slash();
         }
         Found::Location(location, groups) => {
             let location = Arc::clone(location);
@@ -227,19 +229,6 @@ fn capture(
         location.store(request, name, value);
     }
     request.vars.set_captures(subject, groups);
-}
-
-/// Redirects `/x` to `/x/`.
-fn slash(request: &mut Request) -> Flow {
-    let mut url = Vec::with_capacity(request.uri.len() + 1);
-    escape::escape(&request.uri, Set::Uri, &mut url);
-    url.push(b'/');
-    if !request.args.is_empty() {
-        url.push(b'?');
-        url.extend_from_slice(&request.args);
-    }
-    request.location = Some(url.into());
-    Flow::Fail(301)
 }
 
 fn enter(request: &mut Request, place: &Arc<Location>) {

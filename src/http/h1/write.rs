@@ -121,12 +121,6 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     for item in head.headers.iter() {
         field(out, item.name, item.value);
     }
-    if let Some(etag) = &head.etag {
-        field(out, b"ETag", etag);
-    }
-    if head.allow_ranges {
-        field(out, b"Accept-Ranges", b"bytes");
-    }
     out.extend_from_slice(b"\r\n");
 }
 

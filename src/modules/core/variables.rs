@@ -194,7 +194,6 @@ fn sent_http(core: &Core, request: &Request, name: &[u8], out: &mut Vec<u8>) -> 
             let stored = head.location.as_ref().is_some_and(|location| put(out, location));
             stored || join(out, fields(&head.headers, name), name)
         }
-        b"etag" if head.etag.is_some() => head.etag.as_ref().is_some_and(|etag| put(out, etag)),
         b"connection" => put(out, if request.keep_alive { b"keep-alive" } else { b"close" }),
         b"keep_alive" => match core.keepalive_header.filter(|_| request.keep_alive) {
             Some(time) => put(out, format!("timeout={time}").as_bytes()),
