@@ -17,6 +17,7 @@ use super::headers::{Headers, Known};
 use super::response::Head;
 use super::variable::{Definition, Scope};
 use crate::conf::names::VarId;
+use crate::net::counts::Stage;
 use crate::net::{Level, Stream};
 
 /// The client's connection.
@@ -39,6 +40,8 @@ pub struct Client {
     pub requests: Cell<u64>,
     /// When it was accepted.
     pub started: Instant,
+    /// Where it stands.
+    pub stage: Stage,
 }
 
 /// The request method (RFC 9110 §9).

@@ -32,6 +32,9 @@ pub struct Head {
     pub allow_ranges: bool,
     /// Everything else, in order.
     pub headers: Headers,
+    /// Set by a filter that refuses the response: the page for this status is sent instead, with what is left of
+    /// `headers`.
+    pub refused: Option<u16>,
 }
 
 /// Head and body.

@@ -216,8 +216,9 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, rewrite, upstream, proxy,
-    try_files, index, files,
+    process, core, rewrite, try_files, upstream, proxy,
+    empty_gif, stub_status, random_index, index, autoindex, files,
+    not_modified, range,
 }
 
 /// Writes the log lines that this thread gathered.

@@ -53,6 +53,19 @@ pub fn http(unix: i64) -> String {
     format!("{}, {:02} {} {:4} {} GMT", day_name(t), t.day(), month_name(t), t.year(), clock(t))
 }
 
+/// A time in a listing of a directory: `28-Sep-1970 12:00`. Local ones have the offset of today.
+pub fn listing(unix: i64, local: bool) -> String {
+    let offset = if local { civil(signed(now().0.as_secs()), &TimeZone::system()).1 } else { 0 };
+    let t = civil(unix + i64::from(offset) * 60, &TimeZone::UTC).0;
+    format!("{:02}-{}-{} {:02}:{:02}", t.day(), month_name(t), t.year(), t.hour(), t.minute())
+}
+
+/// A time in XML: `1970-09-28T12:00:00Z`.
+pub fn xml(unix: i64) -> String {
+    let t = civil(unix, &TimeZone::UTC).0;
+    format!("{:4}-{:02}-{:02}T{}Z", t.year(), t.month(), t.day(), clock(t))
+}
+
 /// The Unix time in seconds of any of HTTP's three forms of date.
 pub fn parse(text: &[u8]) -> Option<i64> {
     let at = text.iter().position(|c| matches!(c, b',' | b' '))?;

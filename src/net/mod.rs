@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod clock;
+pub mod counts;
 pub mod log;
 pub mod stream;
 

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::{Worker, connection};
 use crate::http::Client;
 use crate::net::addr::Endpoint;
+use crate::net::counts::Stage;
 use crate::net::{Level, Stream};
 
 /// How long accepting pauses when descriptors have run out.
@@ -66,5 +67,6 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
         requests: std::cell::Cell::new(0),
         started: Instant::now(),
+        stage: Stage::accepted(),
     }
 }

@@ -80,6 +80,7 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         let read = head::read(client, &server, deadline).await;
         let started = std::time::Instant::now();
         client.requests.set(client.requests.get() + 1);
+        client.stage.write();
         let (mut request, server, refused) = match read {
             Ok(head) => build::request(client, &listen, head, started),
             Err((refusal, head)) => refuse(client, &listen, head, refusal, started)?,
@@ -104,6 +105,7 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
 
 /// Waits for the next request on a kept connection; false when it ends first.
 async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
+    client.stage.wait();
     // An idle connection holds no buffer.
     *client.input.borrow_mut() = Default::default();
     tokio::select! {

@@ -63,7 +63,10 @@ pub async fn read(client: &Rc<Client>, server: &Server, deadline: Instant) -> Re
         );
         let reading = if progress.line.is_some() { READING_HEADERS } else { READING_LINE };
         let refusal = match read.await {
-            Some(Ok(n)) if n > 0 => continue,
+            Some(Ok(n)) if n > 0 => {
+                client.stage.read();
+                continue;
+            }
             Some(Ok(_)) if client.input.borrow().is_empty() => Refusal::Gone { log: None },
             Some(Ok(_)) => Refusal::Gone { log: Some(reading) },
             Some(Err(_)) => Refusal::Gone { log: None },

@@ -25,7 +25,10 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     };
     loop {
         flow = match flow {
-            Flow::Respond(response) => return (finish(request, &place, *response), place),
+            Flow::Respond(response) => match finish(request, &place, *response) {
+                Ok(response) => return (response, place),
+                Err(status) => errors::fail(request, status),
+            },
             Flow::Fail(status) => errors::fail(request, status),
             Flow::Jump(target) => jump(request, server, &mut place, target).await,
             Flow::Next | Flow::Allow => Flow::Fail(404),
@@ -33,8 +36,8 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     }
 }
 
-/// Runs the filters over a response.
-fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) -> Response {
+/// Runs the filters over a response; one of them may refuse it with a status.
+fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) -> Result<Response, u16> {
     if request.error_status != 0 {
         response.head.status = request.error_status;
         response.head.line = None;
@@ -45,7 +48,11 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
-    response
+    if let Some(status) = response.head.refused {
+        request.carried.headers = response.head.headers;
+        return Err(status);
+    }
+    Ok(response)
 }
 
 /// An internal redirect, by `index`, `try_files`, `error_page`, `X-Accel-Redirect` and the like.

@@ -192,7 +192,7 @@ impl super::Module for Module {
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
         // Locals do not survive a clone, but the value itself moves.
-        conf.core.location = conf.location.0;
+        conf.core.location = conf.place.0.name;
         Ok(conf.core)
     }
 
