@@ -15,6 +15,7 @@ use super::value::Value;
 use crate::conf::field::Buffers;
 use crate::conf::{List, Local};
 use crate::net::ErrorLog;
+use crate::net::resolver::Resolver;
 
 /// What holds for a whole virtual server.
 #[derive(Clone, Debug)]
@@ -169,6 +170,7 @@ pub struct Core {
     pub error_log: ErrorLog,
     pub uninitialized_variable_warn: bool,
     pub rewrite_log: bool,
+    pub resolver: Option<Arc<Resolver>>,
 }
 
 impl Default for Core {
@@ -220,6 +222,7 @@ impl Default for Core {
             error_log: ErrorLog::default(),
             uninitialized_variable_warn: true,
             rewrite_log: false,
+            resolver: None,
         }
     }
 }

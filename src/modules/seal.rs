@@ -11,6 +11,7 @@ use parser::ast::Span;
 use crate::conf::{Diag, Env};
 use crate::net::LogFile;
 use crate::net::addr::{self, Endpoint};
+use crate::net::resolver::{Resolver, Settings};
 use crate::upstream::conf::Server;
 use crate::upstream::peer::Tier;
 use crate::upstream::{Group, Peer, Peers};
@@ -54,12 +55,14 @@ pub struct Seal<'a> {
 pub struct Upstreams {
     groups: Vec<Group>,
     sealed: HashMap<(Bytes, Option<u16>), Arc<Peers>>,
+    /// Resolvers by their settings.
+    pub resolvers: Vec<(Settings, Arc<Resolver>)>,
 }
 
 impl Upstreams {
     /// The groups that `upstream` blocks made.
     pub fn new(groups: Vec<Group>) -> Self {
-        Self { groups, sealed: HashMap::new() }
+        Self { groups, ..Self::default() }
     }
 
     /// All groups that something uses or an `upstream` block declares.

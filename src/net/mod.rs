@@ -4,6 +4,7 @@ pub mod addr;
 pub mod clock;
 pub mod counts;
 pub mod log;
+pub mod resolver;
 pub mod stream;
 
 pub use log::{ErrorLog, Level, LogFile};

@@ -1,6 +1,7 @@
 //! The core module: <https://nginx.org/en/docs/http/ngx_http_core_module.html>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,6 +17,7 @@ use crate::table::names::Name;
 
 pub mod listen;
 pub mod logs;
+mod resolver;
 pub mod servers;
 mod variables;
 
@@ -39,6 +41,8 @@ pub struct Conf {
     pub error_logs: crate::conf::List<(Level, logs::Place)>,
     /// `types`, until the scope is sealed.
     pub types: Option<Arc<Types>>,
+    resolver: Option<resolver::Conf>,
+    resolver_timeout: Option<Duration>,
     place: Local<Place>,
     root_set: Local<Option<&'static str>>,
 }
@@ -152,6 +156,11 @@ impl super::Module for Module {
             Ok(())
         }),
         many("error_log", Contexts(Contexts::MAIN.0 | SCOPES.0), 1..=255, logs::error_log),
+        on("resolver", SCOPES, 1..=255, |c, a| {
+            c.resolver = Some(resolver::read(a)?);
+            Ok(())
+        }),
+        on("resolver_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.resolver_timeout)),
         // Rewriting.
         on("rewrite_log", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.rewrite_log)),
         on("uninitialized_variable_warn", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.uninitialized_variable_warn)),
@@ -189,6 +198,7 @@ impl super::Module for Module {
             conf.core.error_log = logs::open(&conf.error_logs, cx)?;
         }
         conf.core.types = Some(conf.types.unwrap_or_else(|| Arc::new(Types::builtin())));
+        conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx));
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
         // Locals do not survive a clone, but the value itself moves.

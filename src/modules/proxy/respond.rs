@@ -12,7 +12,7 @@ use crate::http::body::Tunnel;
 use crate::http::headers::Known;
 use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Side, Target, uri};
 use crate::net::Level;
-use crate::net::addr::{self, Endpoint};
+use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::upstream::exchange::{Outgoing, Reply};
 use crate::upstream::{exchange, reply};
@@ -243,10 +243,22 @@ fn copy(loc: &Loc, headers: &Headers, request: &mut Request) -> Head {
     head
 }
 
-/// The addresses of a host name that variables named.
+/// The addresses of a host name that variables named, beginning with a different one each time.
 pub async fn resolve(request: &mut Request, name: &str, port: u16) -> Result<Vec<Endpoint>, u16> {
-    let _ = addr::HOST_NOT_FOUND;
-    let _ = port;
-    request.log(Level::Error, &format!("no resolver defined to resolve {name}"));
-    Err(502)
+    let Some(resolver) = request.core().resolver.clone() else {
+        request.log(Level::Error, &format!("no resolver defined to resolve {name}"));
+        return Err(502);
+    };
+    match resolver.resolve(name).await {
+        Ok(found) => {
+            let mut found: Vec<Endpoint> = found.iter().map(|ip| Endpoint::Inet((*ip, port).into())).collect();
+            let turn = clock::random() % (found.len().max(1) as u64);
+            found.rotate_left(usize::try_from(turn).unwrap_or_default());
+            Ok(found)
+        }
+        Err(error) => {
+            request.log(Level::Error, &format!("{name} could not be resolved ({error})"));
+            Err(502)
+        }
+    }
 }
