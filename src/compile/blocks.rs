@@ -15,7 +15,7 @@ use crate::conf::{Args, Contexts, Diag, Env, Place, Problem, Shape};
 use crate::http::Method;
 use crate::http::mime::Types;
 use crate::http::pattern::Pattern;
-use crate::modules::core::logs;
+use crate::modules::core::{logs, servers};
 use crate::modules::rows::Sets;
 use crate::modules::{Conf, Main, Row, rewrite};
 use crate::upstream::Group;
@@ -113,6 +113,11 @@ impl<'a> Walk<'a> {
         Self { error_log, rows, env, diags: Vec::new(), blocks: Blocks::default() }
     }
 
+    /// Lets the modules declare what every configuration has.
+    pub fn prepare(&mut self) {
+        crate::modules::prepare(&mut self.blocks.main, self.env);
+    }
+
     /// Reads the directives given on the command line (`-g`).
     pub fn globals(&mut self, items: &'a [Directive]) {
         let mut root = std::mem::take(&mut self.blocks.root);
@@ -192,6 +197,9 @@ impl<'a> Walk<'a> {
 
     fn scope(&mut self, items: &'a [Directive], context: Contexts, mut conf: Conf, around: Around<'_>) -> ScopeBlock {
         let inner = self.plain(items, context, &mut conf);
+        if context == Contexts::SERVER {
+            servers::complete(&mut conf.core);
+        }
         let mut scope = ScopeBlock { conf, locations: Vec::new(), ifs: Vec::new(), limit_except: None };
         for directive in inner {
             match directive.name.text.as_slice() {

@@ -33,6 +33,8 @@ pub struct Input {
     pub logs: LogFiles,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
+    /// The log of requests where the configuration names none.
+    pub access_log: Option<PathBuf>,
 }
 
 /// What came of it: all findings in nginx's order, and the table if none of them forbids it.
@@ -56,10 +58,14 @@ pub fn compile(input: &Input) -> Output {
         files: Arc::clone(&input.files),
         warnings: Vec::new(),
         hosts: HashMap::new(),
+        sources: loaded.sources.clone(),
+        declared: HashMap::new(),
+        access_log: input.access_log.clone(),
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();
     let mut walk = blocks::Walk::new(&rows, &mut env, input.error_log.as_deref());
+    walk.prepare();
     walk.globals(&globals.items);
     let early = std::mem::take(&mut walk.diags);
     let bare = is_bare(&loaded, &rows);

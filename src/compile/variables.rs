@@ -45,11 +45,12 @@ pub fn define(main: &Main, env: &Env) -> Result<Definitions, Vec<Diag>> {
         let mut slot = || slots.next().unwrap_or(u16::MAX);
         let row = rows.find(&name.name);
         let definition = match (computed.get(&id), row) {
-            (Some(computed), _) => Definition::Computed(slot(), Arc::clone(computed)),
-            (None, Some((row, _))) if name.slot && row.set.is_none() && row.name == name.name => {
-                problems.push(Diag::general(format!("the duplicate \"{}\" variable", name.name), name.first));
+            (_, Some((row, _))) if name.defined.is_some() && row.set.is_none() && row.name == name.name => {
+                let at = name.defined.or(name.first).unwrap_or_default();
+                problems.push(Diag::error(format!("the duplicate \"{}\" variable", name.name), at, at));
                 continue;
             }
+            (Some(computed), _) => Definition::Computed(slot(), Arc::clone(computed)),
             (None, Some((row, suffix))) if !name.slot || row.set.is_some() => {
                 Definition::Builtin(row.builtin, suffix, row.set)
             }

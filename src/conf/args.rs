@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parser::ast;
+use parser::ast::{self, Span};
 
 use super::diag::{Diag, Problem};
 use super::field::Field;
-use super::load::Files;
-use super::names::Names;
+use super::load::{Files, Sources};
+use super::names::{Names, VarId};
 
 /// What a configuration shares between all its setters.
 pub struct Env {
@@ -25,12 +25,24 @@ pub struct Env {
     pub warnings: Vec<Diag>,
     /// Host names that were looked up while compiling.
     pub hosts: HashMap<String, Vec<std::net::IpAddr>>,
+    /// The files of the configuration.
+    pub sources: Sources,
+    /// Names that directives of one kind declare for others behind them: the kind, the name, where it stands.
+    pub declared: HashMap<(&'static str, Vec<u8>), Span>,
+    /// The log of requests where the configuration names none.
+    pub access_log: Option<PathBuf>,
 }
 
 impl Env {
     /// A path as nginx completes it: relative ones hang under the prefix.
     pub fn full_name(&self, path: &[u8]) -> PathBuf {
         absolute(&self.prefix, path)
+    }
+
+    /// Whether `name` of that kind is declared in front of `at`.
+    pub fn is_declared(&self, kind: &'static str, name: &[u8], at: Span) -> bool {
+        let found = self.declared.get(&(kind, name.to_vec()));
+        found.is_some_and(|declared| self.sources.order(*declared) < self.sources.order(at))
     }
 
     /// A path below the directory of the configuration file.
@@ -135,6 +147,42 @@ impl<'a> Args<'a> {
     /// What stands in the directive's braces.
     pub fn block(&self) -> &'a [ast::Directive] {
         self.directive.block.as_ref().map_or(&[], |block| &block.items)
+    }
+
+    /// The rows of a block of values; one that opens a block itself is reported and left out.
+    pub fn rows(&mut self) -> Vec<&'a ast::Directive> {
+        let (plain, blocks) = self.block().iter().partition(|row| row.block.is_none());
+        let _: &Vec<&ast::Directive> = &blocks;
+        for row in blocks {
+            self.fail(row, None, "unexpected \"{\"");
+        }
+        plain
+    }
+
+    /// Notes an error at a row of this directive's block, with the caret under its name or one of its arguments.
+    pub fn fail(&mut self, row: &ast::Directive, arg: Option<usize>, problem: impl Into<String>) {
+        let caret = arg.and_then(|arg| row.args.get(arg)).unwrap_or(&row.name);
+        self.env.warnings.push(Diag::error(problem, row.end, caret.span));
+    }
+
+    /// Notes an error where the block closes.
+    pub fn fail_at_end(&mut self, problem: impl Into<String>) {
+        let close = self.directive.block.as_ref().map_or(self.directive.end, |block| block.close);
+        self.env.warnings.push(Diag::error(problem, close, self.directive.name.span));
+    }
+
+    /// Notes a warning at a row of this directive's block.
+    pub fn warn_at(&mut self, row: &ast::Directive, problem: impl Into<String>) {
+        self.env.warnings.push(Diag::error(problem, row.end, row.name.span).warning());
+    }
+
+    /// Registers the variable that argument `arg` names as one this directive defines.
+    pub fn define(&mut self, arg: usize) -> Result<VarId, Problem> {
+        let word = self.word(arg);
+        let Some(name) = word.strip_prefix(b"$") else {
+            return Err(Problem::new(format!("invalid variable name \"{}\"", text(word))).at(arg));
+        };
+        Ok(self.env.names.define(&text(name), self.directive.end))
     }
 
     /// Notes a warning at this directive.

@@ -24,6 +24,8 @@ pub struct Name {
     pub first: Option<Span>,
     /// Whether a directive gives it its value (`set`, a named capture), into a slot of the request.
     pub slot: bool,
+    /// The directive that first defined it.
+    pub defined: Option<Span>,
 }
 
 impl Names {
@@ -34,7 +36,7 @@ impl Names {
             return id;
         }
         let id = VarId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(Name { name: name.clone(), first: at, slot: false });
+        self.list.push(Name { name: name.clone(), first: at, slot: false, defined: None });
         self.ids.insert(name, id);
         id
     }
@@ -44,6 +46,16 @@ impl Names {
         let id = self.id(name, at);
         if let Some(entry) = self.list.get_mut(id.0 as usize) {
             entry.slot = true;
+            entry.defined = entry.defined.or(at);
+        }
+        id
+    }
+
+    /// Notes that the directive ending at `at` defines `name`.
+    pub fn define(&mut self, name: &str, at: Span) -> VarId {
+        let id = self.id(name, None);
+        if let Some(entry) = self.list.get_mut(id.0 as usize) {
+            entry.defined = entry.defined.or(Some(at));
         }
         id
     }

@@ -103,6 +103,14 @@ impl Body {
         self.len() == Some(0)
     }
 
+    /// Header fields that follow the body, once it ended.
+    pub fn trailers(&mut self) -> Option<super::Headers> {
+        match self {
+            Body::Stream(source) => source.trailers(),
+            _ => None,
+        }
+    }
+
     /// The next chunk; `None` at the end.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         match self {

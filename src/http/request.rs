@@ -15,7 +15,7 @@ use super::flow::Flow;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
 use super::response::Head;
-use super::variable::{Definition, Scope};
+use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
 use crate::net::counts::Stage;
 use crate::net::{Level, Stream};
@@ -105,24 +105,33 @@ impl Version {
     pub const HTTP_11: Self = Self(1001);
 }
 
+/// Where each group of a match stands in its subject.
+type Groups = Vec<Option<(u32, u32)>>;
+
 /// Values that are stored or computed while the request runs.
 #[derive(Debug, Default)]
 pub struct Vars {
     slots: RefCell<Vec<Option<Bytes>>>,
-    subject: Bytes,
-    groups: Vec<Option<(u32, u32)>>,
+    captures: RefCell<(Bytes, Groups)>,
+    /// How many computed values are being computed, each for the one before.
+    depth: Cell<u8>,
 }
+
+/// How many values may be computed for one another before it is called a cycle.
+const DEPTH: u8 = 100;
 
 impl Vars {
     /// Group `n` of the last match.
-    pub fn capture(&self, n: usize) -> &[u8] {
-        let range = self.groups.get(n).copied().flatten();
-        range.and_then(|(start, end)| self.subject.get(start as usize..end as usize)).unwrap_or_default()
+    pub fn capture(&self, n: usize) -> Bytes {
+        let captures = self.captures.borrow();
+        let (subject, groups) = &*captures;
+        let range = groups.get(n).copied().flatten();
+        range.map_or(Bytes::new(), |(start, end)| subject.slice(start as usize..end as usize))
     }
 
     /// Remembers a match for `$1` … `$9`.
-    pub fn set_captures(&mut self, subject: Bytes, groups: Vec<Option<(u32, u32)>>) {
-        (self.subject, self.groups) = (subject, groups);
+    pub fn set_captures(&self, subject: Bytes, groups: Groups) {
+        *self.captures.borrow_mut() = (subject, groups);
     }
 
     /// The value of a slot.
@@ -292,7 +301,7 @@ impl Request {
             Some(Definition::Computed(slot, computed)) => {
                 let value = match self.vars.slot(*slot) {
                     Some(value) if !computed.volatile() => Some(value),
-                    _ => computed.compute(self),
+                    _ => self.compute(id, computed.as_ref()),
                 };
                 let Some(value) = value else { return false };
                 out.extend_from_slice(&value);
@@ -300,6 +309,13 @@ impl Request {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Stores the value of a named group, where `set` or a pattern gave the name a slot.
+    pub fn keep(&self, id: VarId, value: Bytes) {
+        if let Some(Definition::Slot(slot) | Definition::Computed(slot, _)) = self.scope.definition(id) {
+            self.vars.set_slot(*slot, value);
         }
     }
 
@@ -374,6 +390,19 @@ impl Request {
         if log.takes(level) {
             log.write(level, Some(self.client.number), &format!("{message}{}", self.context()));
         }
+    }
+
+    fn compute(&self, id: VarId, computed: &dyn Computed) -> Option<Bytes> {
+        let depth = self.vars.depth.get();
+        if depth == DEPTH {
+            let name = self.scope.name(id);
+            self.log(Level::Error, &format!("cycle while evaluating variable \"{name}\""));
+            return None;
+        }
+        self.vars.depth.set(depth + 1);
+        let value = computed.compute(self);
+        self.vars.depth.set(depth);
+        value
     }
 
     fn context(&self) -> String {

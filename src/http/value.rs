@@ -123,7 +123,7 @@ impl Part {
             Part::Variable(id) => {
                 request.variable(*id, out);
             }
-            Part::Capture(n) => out.extend_from_slice(request.vars.capture(usize::from(*n))),
+            Part::Capture(n) => out.extend_from_slice(&request.vars.capture(usize::from(*n))),
         }
     }
 }

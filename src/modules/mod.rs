@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::conf::names::VarId;
-use crate::conf::{Args, Diag, Directive, Place, Problem};
+use crate::conf::{Args, Diag, Directive, Env, Place, Problem};
 use crate::http::{Body, Computed, Flow, Head, Request, Variable};
 use crate::upstream as shared;
 
@@ -32,6 +32,9 @@ pub trait Module {
     const VARIABLES: &'static [Variable<Self::Loc>] = &[];
     /// Where the rows shared by all upstream protocols are mounted: their prefix and their settings.
     const UPSTREAM: Option<(&'static str, shared::Mount<Self::Conf>)> = None;
+
+    /// Declares what every configuration has.
+    fn prepare(_: &mut Self::Main, _: &mut Env) {}
 
     /// Turns the settings of a scope into what requests read.
     fn seal(conf: Self::Conf, main: &Self::Main, cx: &mut Seal<'_>) -> Result<Self::Loc, Diag>;
@@ -122,6 +125,11 @@ macro_rules! modules {
             pub fn seal(self, main: &Main, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
                 Ok(Loc { $($name: <$name::Module as Module>::seal(self.$name, &main.$name, cx)?,)+ })
             }
+        }
+
+        /// Lets every module declare what every configuration has.
+        pub fn prepare(main: &mut Main, env: &mut Env) {
+            $(<$name::Module as Module>::prepare(&mut main.$name, env);)+
         }
 
         /// The variables that blocks define.
@@ -216,13 +224,17 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, rewrite, try_files, upstream, proxy,
+    process, core, rewrite,
+    map, geo, split_clients, access,
+    try_files, upstream, proxy,
     empty_gif, stub_status, random_index, index, autoindex, files,
-    not_modified, range,
+    not_modified, headers, range, log,
 }
 
 /// Writes the log lines that this thread gathered.
-pub fn flush_logs() {}
+pub fn flush_logs() {
+    log::flush();
+}
 
 /// Reads a directive's arguments into some settings.
 pub type Setter<T> = Box<dyn Fn(&mut T, &mut Args<'_>) -> Result<(), Problem> + Send + Sync>;

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -45,6 +45,18 @@ pub fn now() -> (Duration, Rc<Texts>) {
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The next time, after `now`, at which it is `time` seconds past local midnight; both Unix times in seconds.
+pub fn next_time_of_day(now: i64, time: i64) -> i64 {
+    let zone = TimeZone::system();
+    let today = Timestamp::from_second(now).unwrap_or_default().to_zoned(zone).start_of_day();
+    let at = |day: Result<Zoned, jiff::Error>| {
+        let civil = day.and_then(|day| day.datetime().checked_add(jiff::SignedDuration::from_secs(time)));
+        civil.and_then(|civil| civil.to_zoned(TimeZone::system())).map_or(now, |at| at.timestamp().as_second())
+    };
+    let first = at(today.clone());
+    if first > now { first } else { at(today.and_then(|day| day.tomorrow())) }
 }
 
 /// The IMF-fixdate of a Unix time in seconds; times before 1970 are written as 1970.
@@ -226,6 +238,8 @@ mod tests {
         );
         assert_eq!(texts("NST3:30").local, "22/Nov/2026:03:05:12 -0330");
         assert_eq!(texts("IST-5:30").iso8601, "2026-11-22T12:05:12+05:30");
+        let (noon, hour) = (1_795_329_312, 3600);
+        assert!((1..24).all(|h| (noon + 1..=noon + 25 * hour).contains(&next_time_of_day(noon, h * hour))));
         let mut out = Vec::new();
         seconds(Duration::from_micros(1_732_007_999), &mut out);
         assert_eq!(out, b"1732.007");

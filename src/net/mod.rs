@@ -1,6 +1,7 @@
 //! Streams, listeners, addresses, clocks and logs: what touches the operating system.
 
 pub mod addr;
+pub mod cidr;
 pub mod clock;
 pub mod counts;
 pub mod log;

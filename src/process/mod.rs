@@ -44,6 +44,7 @@ fn input(options: &Options, logs: LogFiles) -> Input {
         files: Arc::new(Disk::default()),
         logs,
         error_log: options.error_log(),
+        access_log: Some(PathBuf::from(paths::ACCESS_LOG)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::inbound::read_part;
 use crate::http::core::{Core, Tokens};
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::request::Version;
-use crate::http::{Body, Chunk, Head, Request};
+use crate::http::{Body, Chunk, Head, Headers, Request};
 use crate::net::stream::within;
 use crate::net::{Stream, clock};
 
@@ -256,7 +256,9 @@ impl<'a> Writer<'a> {
                 Poll::Ready(Some(Ok(Chunk::File(part)))) => return Poll::Ready(Ok(Gathered::File(part))),
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
                 Poll::Ready(None) => {
-                    self.end(chunked);
+                    if chunked {
+                        self.last(body.trailers());
+                    }
                     return Poll::Ready(Ok(Gathered::End));
                 }
                 Poll::Pending if self.queued == 0 => return Poll::Pending,
@@ -264,6 +266,19 @@ impl<'a> Writer<'a> {
             }
         }
         Poll::Ready(Ok(Gathered::Some))
+    }
+
+    /// Queues the last chunk, with the fields that follow it.
+    fn last(&mut self, trailers: Option<Headers>) {
+        let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else {
+            return self.push(Bytes::from_static(chunked::LAST));
+        };
+        let mut out = b"0\r\n".to_vec();
+        for item in trailers.iter() {
+            field(&mut out, item.name, item.value);
+        }
+        out.extend_from_slice(b"\r\n");
+        self.push(out.into());
     }
 
     /// Queues a piece of a body.

@@ -212,7 +212,7 @@ fn append(value: &Value, request: &Request, out: &mut Vec<u8>, quote: bool) {
     for part in parts {
         match part {
             Part::Capture(n) if quote && request.is_quoted() => {
-                escape::escape(request.vars.capture(usize::from(*n)), Set::Args, out);
+                escape::escape(&request.vars.capture(usize::from(*n)), Set::Args, out);
             }
             part => part.append(request, out),
         }

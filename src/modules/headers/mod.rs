@@ -1,0 +1,218 @@
+//! `add_header`, `add_trailer` and `expires`: <https://nginx.org/en/docs/http/ngx_http_headers_module.html>
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::Seal;
+use crate::conf::args::text;
+use crate::conf::field::one_of;
+use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, many, on};
+use crate::http::{Body, Chunk, Fault, Head, Headers, Known, Method, Request, Source, Value};
+use crate::net::clock;
+
+mod expires;
+
+use expires::Expires;
+
+/// `ngx_http_headers_filter_module`.
+pub struct Module;
+
+/// A field that is added to responses.
+#[derive(Clone, Debug)]
+pub struct Added {
+    known: Known,
+    name: Bytes,
+    value: Value,
+    /// Whether whatever the status is.
+    always: bool,
+}
+
+/// What happens to the fields of an outer scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Inherit {
+    /// They go.
+    Off,
+    /// They hold where there are none of this scope.
+    #[default]
+    On,
+    /// They follow those of this scope.
+    Merge,
+}
+
+/// The fields of a scope and of those around it.
+#[derive(Debug, Default)]
+pub struct Fields {
+    own: Vec<Added>,
+    outer: Arc<[Added]>,
+    inherit: Inherit,
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        Self { own: Vec::new(), outer: self.all(), inherit: self.inherit }
+    }
+}
+
+impl Fields {
+    /// What holds in this scope.
+    fn all(&self) -> Arc<[Added]> {
+        match self.inherit {
+            Inherit::On | Inherit::Merge if self.own.is_empty() => Arc::clone(&self.outer),
+            Inherit::Merge => self.own.iter().chain(&*self.outer).cloned().collect(),
+            _ => self.own.clone().into(),
+        }
+    }
+
+    fn add(&mut self, args: &mut Args<'_>) -> Result<(), Problem> {
+        let name = Bytes::copy_from_slice(args.word(0));
+        let value = Value::read(args.word(1), args).map_err(|problem| problem.at(1))?;
+        let always = match args.get(2) {
+            None => false,
+            Some(b"always") => true,
+            Some(word) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(word))).at(2)),
+        };
+        self.own.push(Added { known: Known::of(&name), name, value, always });
+        Ok(())
+    }
+
+    fn inherit(&mut self, args: &mut Args<'_>) -> Result<(), Problem> {
+        let values = [("off", Inherit::Off), ("on", Inherit::On), ("merge", Inherit::Merge)];
+        self.inherit = one_of(args.word(0), &values).map_err(|problem| problem.at(0))?;
+        Ok(())
+    }
+}
+
+/// Settings of a scope.
+#[derive(Clone, Debug, Default)]
+pub struct Conf {
+    headers: Fields,
+    trailers: Fields,
+    expires: Expires,
+}
+
+/// What requests read.
+#[derive(Debug)]
+pub struct Loc {
+    headers: Arc<[Added]>,
+    trailers: Arc<[Added]>,
+    expires: Expires,
+}
+
+const SCOPES: Contexts = Contexts::SCOPES_IF;
+
+impl super::Module for Module {
+    type Conf = Conf;
+    type Main = ();
+    type Loc = Loc;
+
+    const DIRECTIVES: &'static [Directive<Conf>] = &[
+        on("expires", SCOPES, 1..=2, |c, a| c.expires.read(a)),
+        many("add_header", SCOPES, 2..=3, |c, a| c.headers.add(a)),
+        many("add_trailer", SCOPES, 2..=3, |c, a| c.trailers.add(a)),
+        on("add_header_inherit", SCOPES, 1..=1, |c, a| c.headers.inherit(a)),
+        on("add_trailer_inherit", SCOPES, 1..=1, |c, a| c.trailers.inherit(a)),
+    ];
+
+    fn seal(conf: Conf, (): &(), _: &mut Seal<'_>) -> Result<Loc, Diag> {
+        Ok(Loc { headers: conf.headers.all(), trailers: conf.trailers.all(), expires: conf.expires })
+    }
+
+    fn filter(loc: &Loc, request: &Request, head: &mut Head, body: Body) -> Body {
+        let safe = matches!(head.status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308);
+        if safe {
+            loc.expires.apply(request, head);
+        }
+        for added in loc.headers.iter().filter(|added| safe || added.always) {
+            added.apply(request, head);
+        }
+        if loc.trailers.is_empty() { body } else { loc.with_trailers(request, head, body, safe) }
+    }
+}
+
+impl Added {
+    fn apply(&self, request: &Request, head: &mut Head) {
+        let value = self.value.bytes(request);
+        let some = Some(value.clone()).filter(|value| !value.is_empty());
+        match self.known {
+            Known::LastModified => {
+                head.last_modified = some.as_ref().and_then(|value| clock::parse(value));
+                head.last_modified_text = some;
+            }
+            Known::ETag => head.etag = some,
+            _ if value.is_empty() => {}
+            _ => head.headers.push(&self.name, &value),
+        }
+    }
+}
+
+impl Loc {
+    fn with_trailers(&self, request: &Request, head: &mut Head, body: Body, safe: bool) -> Body {
+        let bodiless = request.method == Method::Head || head.status < 200 || matches!(head.status, 204 | 304);
+        if bodiless || !request.core().may_chunk(request.version) || matches!(body, Body::Tunnel(_)) {
+            return body;
+        }
+        let (mut fields, mut any) = (Headers::default(), false);
+        for added in self.trailers.iter().filter(|added| safe || added.always) {
+            any = true;
+            let value = added.value.get(request);
+            if !value.is_empty() {
+                fields.push(&added.name, &value);
+            }
+        }
+        if !any {
+            return body;
+        }
+        head.content_length = None;
+        Body::Stream(Box::new(Trailed { body, fields: Some(fields) }))
+    }
+}
+
+/// A body with trailers.
+struct Trailed {
+    body: Body,
+    fields: Option<Headers>,
+}
+
+impl Source for Trailed {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
+        self.body.poll_chunk(cx)
+    }
+
+    fn trailers(&mut self) -> Option<Headers> {
+        let mut all = self.body.trailers().unwrap_or_default();
+        for field in self.fields.take().iter().flat_map(Headers::iter) {
+            all.push(field.name, field.value);
+        }
+        Some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inherits_as_told() {
+        let added = |name: &'static str| Added {
+            known: Known::Other,
+            name: name.into(),
+            value: Value::literal("1"),
+            always: false,
+        };
+        let outer = Fields { own: vec![added("a")], ..Fields::default() };
+        let names = |own: &[&'static str], inherit| {
+            let inner = Fields { own: own.iter().map(|name| added(name)).collect(), inherit, ..outer.clone() };
+            let all = inner.clone().all();
+            assert_eq!(all.len(), inner.all().len());
+            all.iter().map(|added| String::from_utf8_lossy(&added.name).into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&[], Inherit::On), "a");
+        assert_eq!(names(&["b"], Inherit::On), "b");
+        assert_eq!(names(&["b", "c"], Inherit::Merge), "b c a");
+        assert_eq!(outer.clone().clone().all().len(), 1);
+        let off = Fields { inherit: Inherit::Off, ..outer.clone() };
+        assert!(off.all().is_empty() && off.clone().all().is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! `access_log` and `log_format`: <https://nginx.org/en/docs/http/ngx_http_log_module.html>
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Seal;
+use crate::conf::args::text;
+use crate::conf::load::os_error;
+use crate::conf::{Args, Contexts, Diag, Directive, Env, Field, List, Problem, many, on, units};
+use crate::http::{Request, Value};
+use crate::net::{Level, LogFile};
+
+mod format;
+mod pending;
+
+pub use format::Format;
+pub use pending::{Buffering, finish, flush};
+
+/// `ngx_http_log_module`.
+pub struct Module;
+
+/// The name of the format that every configuration has.
+const COMBINED: &[u8] = b"combined";
+
+/// An `access_log` as written.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// `off`.
+    Off,
+    /// A place.
+    Log {
+        /// Where lines go.
+        place: Place,
+        /// The format's name.
+        format: Bytes,
+        /// `if=`.
+        filter: Option<Value>,
+    },
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A file.
+    File(PathBuf, Option<Buffering>),
+    /// A path with variables.
+    Path(Value),
+}
+
+/// A log that requests write to.
+#[derive(Debug)]
+pub struct Log {
+    sink: Sink,
+    format: Format,
+    filter: Option<Value>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File(Arc<LogFile>, Option<Buffering>),
+    Path(Value),
+}
+
+/// The formats by name.
+pub type Formats = Vec<(Bytes, Format)>;
+
+const PLACES: Contexts = Contexts(Contexts::SCOPES_IF.0 | Contexts::LIMIT_EXCEPT.0);
+const LOG_FORMAT: &str = "log_format";
+
+impl super::Module for Module {
+    type Conf = List<Written>;
+    type Main = Formats;
+    type Loc = Vec<Log>;
+
+    const DIRECTIVES: &'static [Directive<List<Written>>] = &[
+        many("access_log", PLACES, 1..=255, access_log),
+        on("open_log_file_cache", Contexts::SCOPES, 1..=4, |_, a| open_log_file_cache(a)),
+    ];
+    const MAIN_DIRECTIVES: &'static [Directive<Formats>] = &[many(LOG_FORMAT, Contexts::HTTP, 2..=255, log_format)];
+
+    fn prepare(formats: &mut Formats, env: &mut Env) {
+        formats.push((Bytes::from_static(COMBINED), Format::combined(&mut env.names)));
+    }
+
+    fn seal(conf: List<Written>, formats: &Formats, cx: &mut Seal<'_>) -> Result<Vec<Log>, Diag> {
+        if conf.is_empty() {
+            return Ok(default(formats, cx).into_iter().collect());
+        }
+        let mut logs = Vec::new();
+        for written in &*conf {
+            match written {
+                Written::Off => return Ok(Vec::new()),
+                Written::Log { place, format, filter } => {
+                    let sink = match place {
+                        Place::File(path, buffering) => Sink::File(cx.logs.open(path)?, *buffering),
+                        Place::Path(path) => Sink::Path(path.clone()),
+                    };
+                    logs.push(Log { sink, format: find(formats, format), filter: filter.clone() });
+                }
+            }
+        }
+        Ok(logs)
+    }
+
+    fn log(logs: &Vec<Log>, request: &Request) {
+        logs.iter().for_each(|log| log.write(request));
+    }
+}
+
+/// The log of a configuration that names none. It is no reason not to start.
+fn default(formats: &Formats, cx: &mut Seal<'_>) -> Option<Log> {
+    let path = cx.env.access_log.clone()?;
+    match cx.logs.open(&path) {
+        Ok(file) => Some(Log { sink: Sink::File(file, None), format: find(formats, COMBINED), filter: None }),
+        Err(diag) => {
+            cx.env.access_log = None;
+            cx.env.warnings.push(diag.warning().note("there is no access log; say where it is with \"access_log\""));
+            None
+        }
+    }
+}
+
+fn find(formats: &Formats, name: &[u8]) -> Format {
+    let found = formats.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+    found.map(|(_, format)| format.clone()).unwrap_or_default()
+}
+
+impl Log {
+    fn write(&self, request: &Request) {
+        let passes = |filter: &Value| !matches!(&*filter.get(request), b"" | b"0");
+        if !self.filter.as_ref().is_none_or(passes) {
+            return;
+        }
+        match &self.sink {
+            Sink::File(file, buffering) => pending::add(file, *buffering, |out| self.format.write(request, out)),
+            Sink::Path(path) => self.write_to(&path.get(request), request),
+        }
+    }
+
+    /// Opens, writes and closes a file whose path holds variables; it must lie in a tree that exists.
+    fn write_to(&self, path: &[u8], request: &Request) {
+        let root = request.core().document_root(request);
+        let shown = |path: &[u8]| text(path).into_owned();
+        if let Err(error) = std::fs::metadata(OsStr::from_bytes(&root)) {
+            let problem = format!("testing \"{}\" existence failed ({})", shown(&root), os_error(&error));
+            return request.log(Level::Error, &problem);
+        }
+        match LogFile::open(Path::new(OsStr::from_bytes(path))) {
+            Ok(file) => {
+                let mut line = Vec::new();
+                self.format.write(request, &mut line);
+                file.write(&line);
+            }
+            Err(error) => {
+                let problem = format!("open() \"{}\" failed ({}) while logging request", shown(path), os_error(&error));
+                request.log(Level::Crit, &problem);
+            }
+        }
+    }
+}
+
+fn log_format(formats: &mut Formats, args: &mut Args<'_>) -> Result<(), Problem> {
+    let name = args.word(0);
+    if formats.iter().any(|(other, _)| other == name) {
+        return Err(Problem::new(format!("duplicate \"log_format\" name \"{}\"", text(name))).at(0));
+    }
+    args.env.declared.insert((LOG_FORMAT, name.to_ascii_lowercase()), args.directive().end);
+    let format = Format::read(args)?;
+    formats.push((Bytes::copy_from_slice(name), format));
+    Ok(())
+}
+
+fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Problem> {
+    let word = args.word(0);
+    let invalid = |word: &[u8], at: usize| Problem::new(format!("invalid parameter \"{}\"", text(word))).at(at);
+    if word == b"off" {
+        logs.push(Written::Off);
+        return args.get(1).map_or(Ok(()), |word| Err(invalid(word, 1)));
+    }
+    if word.starts_with(b"syslog:") {
+        return Err(Problem::new(format!("access_log to \"{}\" is not supported yet", text(word))).at(0));
+    }
+    let format = args.get(1).unwrap_or(COMBINED);
+    let at = args.directive().end;
+    let known = format.eq_ignore_ascii_case(COMBINED)
+        || args.env.is_declared(LOG_FORMAT, &format.to_ascii_lowercase(), at);
+    if !known {
+        return Err(Problem::new(format!("unknown log format \"{}\"", text(format))).at(1));
+    }
+    let (mut filter, mut size, mut flush) = (None, 0, None);
+    for (index, word) in args.words().enumerate().skip(2) {
+        let (name, value) = word.split_at(word.iter().position(|&b| b == b'=').map_or(word.len(), |at| at + 1));
+        let bad = |what: &str| Problem::new(format!("invalid {what} \"{}\"", text(value))).at(index);
+        match name {
+            b"buffer=" => size = units::size(value).filter(|&size| size > 0).ok_or_else(|| bad("buffer size"))?,
+            b"flush=" => {
+                let time = units::msec(value).filter(|&time| time > 0).ok_or_else(|| bad("flush time"))?;
+                flush = Some(Duration::from_millis(time));
+            }
+            b"gzip" => return Err(gzip().at(index)),
+            b"gzip=" => {
+                units::number(value).filter(|level| (1..=9).contains(level)).ok_or_else(|| bad("compression level"))?;
+                return Err(gzip().at(index));
+            }
+            b"if=" => filter = Some(Value::read(value, args).map_err(|problem| problem.at(index))?),
+            _ => return Err(invalid(word, index)),
+        }
+    }
+    if flush.is_some() && size == 0 {
+        return Err(Problem::new(format!("no buffer is defined for access_log \"{}\"", text(word))).at(0));
+    }
+    let buffering = (size > 0).then(|| Buffering { size: usize::try_from(size).unwrap_or(usize::MAX), flush });
+    let place = place(word, buffering, args)?;
+    logs.push(Written::Log { place, format: Bytes::copy_from_slice(format), filter });
+    Ok(())
+}
+
+fn gzip() -> Problem {
+    Problem::new("the parameter \"gzip\" of \"access_log\" is not supported yet")
+}
+
+fn place(word: &[u8], buffering: Option<Buffering>, args: &mut Args<'_>) -> Result<Place, Problem> {
+    if word.contains(&b'$') {
+        if buffering.is_some() {
+            return Err(Problem::new("buffered logs cannot have variables in name").at(0));
+        }
+        let path = args.env.full_name(word);
+        return Ok(Place::Path(Value::read(path.as_os_str().as_bytes(), args)?));
+    }
+    Ok(Place::File(args.env.full_name(word), buffering))
+}
+
+/// Files with variables in their names are opened anew for every line; the cache is checked and not used.
+fn open_log_file_cache(args: &mut Args<'_>) -> Result<(), Problem> {
+    let (mut max, mut off) = (0, false);
+    for (index, word) in args.words().enumerate() {
+        let (name, value) = word.split_at(word.iter().position(|&b| b == b'=').map_or(word.len(), |at| at + 1));
+        let valid = match name {
+            b"max=" => units::number(value).inspect(|number| max = *number).is_some(),
+            b"min_uses=" => units::number(value).is_some(),
+            b"inactive=" | b"valid=" => units::sec(value).is_some(),
+            _ => {
+                off = word == b"off";
+                off
+            }
+        };
+        if !valid {
+            return Err(Problem::new(format!("invalid \"open_log_file_cache\" parameter \"{}\"", text(word))).at(index));
+        }
+    }
+    if max == 0 && !off {
+        return Err(Problem::new("\"open_log_file_cache\" must have \"max\" parameter"));
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! `map`: <https://nginx.org/en/docs/http/ngx_http_map_module.html>
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parser::ast;
+
+use super::Seal;
+use crate::conf::args::text;
+use crate::conf::names::VarId;
+use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, on};
+use crate::http::{Computed, Matcher, Request, Value};
+
+/// `ngx_http_map_module`.
+pub struct Module;
+
+/// The `map` blocks.
+#[derive(Default)]
+pub struct Main {
+    maps: Vec<(VarId, Arc<Map>)>,
+    /// Bytes of nginx's hash bucket, which bounds the length of a key.
+    bucket: Option<u64>,
+}
+
+impl super::Module for Module {
+    type Conf = ();
+    type Main = Main;
+    type Loc = ();
+
+    const MAIN_DIRECTIVES: &'static [Directive<Main>] = &[
+        block("map", Contexts::HTTP, 2..=2, map),
+        on("map_hash_max_size", Contexts::HTTP, 1..=1, |main, args| {
+            main.sized()?;
+            args.set(&mut 0u64)
+        }),
+        on("map_hash_bucket_size", Contexts::HTTP, 1..=1, |main, args| {
+            main.sized()?;
+            args.set(&mut main.bucket)
+        }),
+    ];
+
+    fn seal((): (), _: &Main, _: &mut Seal<'_>) -> Result<(), Diag> {
+        Ok(())
+    }
+
+    fn computed(main: &Main) -> Vec<(VarId, Arc<dyn Computed>)> {
+        main.maps.iter().map(|(id, map)| (*id, Arc::clone(map) as Arc<dyn Computed>)).collect()
+    }
+}
+
+impl Main {
+    /// The sizes of the hash must stand before the first map.
+    fn sized(&self) -> Result<(), Problem> {
+        if self.maps.is_empty() { Ok(()) } else { Err(Problem::tail("is duplicate")) }
+    }
+
+    /// The longest key that nginx can hold.
+    fn longest(&self) -> (u64, usize) {
+        let bucket = self.bucket.unwrap_or(64).next_multiple_of(64);
+        // A bucket ends with one pointer; an entry is another one and the key with two bytes for its length.
+        let key = bucket.saturating_sub(16) / 8 * 8;
+        (bucket, usize::try_from(key).unwrap_or(usize::MAX).saturating_sub(2))
+    }
+}
+
+/// One `map`.
+#[derive(Debug, Default)]
+struct Map {
+    subject: Value,
+    hostnames: bool,
+    volatile: bool,
+    /// In lower case.
+    exact: HashMap<Vec<u8>, Value>,
+    /// What follows the `*` of `*.example.com`.
+    heads: HashMap<Vec<u8>, Value>,
+    /// What precedes the `*` of `www.example.*`.
+    tails: HashMap<Vec<u8>, Value>,
+    patterns: Vec<(Matcher, Value)>,
+    default: Option<Value>,
+}
+
+impl Computed for Map {
+    fn compute(&self, request: &Request) -> Option<Bytes> {
+        let mut subject = self.subject.bytes(request);
+        if self.hostnames && subject.last() == Some(&b'.') {
+            subject.truncate(subject.len() - 1);
+        }
+        let value = self.find(request, &subject).or(self.default.as_ref());
+        Some(value.map_or(Bytes::new(), |value| value.bytes(request)))
+    }
+
+    fn volatile(&self) -> bool {
+        self.volatile
+    }
+}
+
+impl Map {
+    fn find(&self, request: &Request, subject: &Bytes) -> Option<&Value> {
+        let mut key = Cow::Borrowed(&subject[..]);
+        if key.iter().any(u8::is_ascii_uppercase) {
+            key.to_mut().make_ascii_lowercase();
+        }
+        if let Some(value) = self.exact.get(&*key) {
+            return Some(value);
+        }
+        let dots = || key.iter().enumerate().filter(|(_, b)| **b == b'.').map(|(at, _)| at);
+        if !self.heads.is_empty()
+            && let Some(value) = dots().find_map(|at| self.heads.get(key.get(at..)?))
+        {
+            return Some(value);
+        }
+        if !self.tails.is_empty() {
+            let longest_last = dots().filter_map(|at| self.tails.get(key.get(..=at)?));
+            if let Some(value) = longest_last.last() {
+                return Some(value);
+            }
+        }
+        let mut patterns = self.patterns.iter().filter(|_| !subject.is_empty());
+        patterns.find(|(pattern, _)| pattern.matches(request, subject)).map(|(_, value)| value)
+    }
+
+    /// Takes one row of the block; an error carries the argument it is about.
+    fn row(&mut self, row: &ast::Directive, args: &mut Args<'_>) -> Result<(), Problem> {
+        let name = row.name.text.as_slice();
+        let value = match row.args.as_slice() {
+            [] if name == b"hostnames" => {
+                self.hostnames = true;
+                return Ok(());
+            }
+            [] if name == b"volatile" => {
+                self.volatile = true;
+                return Ok(());
+            }
+            [value] => Value::parse(&value.text, &mut args.env.names, Some(value.span)).map_err(|p| p.at(0))?,
+            _ => return Err(Problem::new("invalid number of the map parameters")),
+        };
+        if name == b"default" {
+            return match self.default.replace(value) {
+                Some(_) => Err(Problem::new("duplicate default map parameter")),
+                None => Ok(()),
+            };
+        }
+        if let Some(pattern) = name.strip_prefix(b"~") {
+            let (caseless, pattern) = match pattern.strip_prefix(b"*") {
+                Some(pattern) => (true, pattern),
+                None => (false, pattern),
+            };
+            self.patterns.push((Matcher::read(pattern, caseless, args)?, value));
+            return Ok(());
+        }
+        self.key(name.strip_prefix(b"\\").unwrap_or(name), value)
+    }
+
+    fn key(&mut self, name: &[u8], value: Value) -> Result<(), Problem> {
+        let lower = name.to_ascii_lowercase();
+        let conflict = || Problem::new(format!("conflicting parameter \"{}\"", text(name)));
+        let (keys, key) = match if self.hostnames { wildcard(&lower)? } else { Wildcard::None } {
+            Wildcard::None => (&mut self.exact, lower),
+            Wildcard::Head(key) => (&mut self.heads, key),
+            Wildcard::Tail(key) => (&mut self.tails, key),
+            Wildcard::Both(host, key) => {
+                if self.exact.insert(host, value.clone()).is_some() {
+                    return Err(conflict());
+                }
+                (&mut self.heads, key)
+            }
+        };
+        match keys.insert(key, value) {
+            Some(_) => Err(conflict()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a host name of a map matches.
+enum Wildcard {
+    /// Itself.
+    None,
+    /// Whatever ends in this.
+    Head(Vec<u8>),
+    /// Whatever begins with this.
+    Tail(Vec<u8>),
+    /// Itself and whatever ends in this.
+    Both(Vec<u8>, Vec<u8>),
+}
+
+fn wildcard(name: &[u8]) -> Result<Wildcard, Problem> {
+    let invalid = || Problem::new(format!("invalid hostname or wildcard \"{}\"", text(name)));
+    let stars = name.iter().filter(|&&b| b == b'*').count();
+    if stars > 1 || name.contains(&0) || name.windows(2).any(|pair| pair == b"..") {
+        return Err(invalid());
+    }
+    match name {
+        [b'.', host @ ..] if !host.is_empty() => Ok(Wildcard::Both(host.to_vec(), name.to_vec())),
+        [b'*', tail @ ..] if tail.len() > 1 && tail.starts_with(b".") => Ok(Wildcard::Head(tail.to_vec())),
+        [head @ .., b'*'] if head.len() > 1 && head.ends_with(b".") => Ok(Wildcard::Tail(head.to_vec())),
+        _ if stars > 0 => Err(invalid()),
+        _ => Ok(Wildcard::None),
+    }
+}
+
+fn map(main: &mut Main, args: &mut Args<'_>) -> Result<(), Problem> {
+    let subject = Value::read(args.word(0), args)?;
+    let id = args.define(1)?;
+    let mut map = Map { subject, ..Map::default() };
+    for row in args.rows() {
+        if let Err(problem) = map.row(row, args) {
+            args.fail(row, problem.arg, problem.sentence("map"));
+        }
+    }
+    let (bucket, longest) = main.longest();
+    if map.exact.keys().any(|key| key.len() > longest) {
+        let problem = format!("could not build map_hash, you should increase map_hash_bucket_size: {bucket}");
+        args.env.warnings.push(Diag::general(problem, Some(args.directive().name.span)));
+    }
+    main.maps.push((id, Arc::new(map)));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostnames_must_be_well_formed() {
+        let kind = |name: &str| match wildcard(name.as_bytes()) {
+            Ok(Wildcard::None) => "exact",
+            Ok(Wildcard::Head(_)) => "head",
+            Ok(Wildcard::Tail(_)) => "tail",
+            Ok(Wildcard::Both(..)) => "both",
+            Err(_) => "error",
+        };
+        let table = [
+            ("a.org", "exact"),
+            ("*.a.org", "head"),
+            (".a.org", "both"),
+            ("www.a.*", "tail"),
+            ("", "exact"),
+            (".", "exact"),
+            ("a..org", "error"),
+            ("*.*.org", "error"),
+            ("a*.org", "error"),
+            ("*", "error"),
+        ];
+        for (name, want) in table {
+            assert_eq!(kind(name), want, "{name}");
+        }
+    }
+}
