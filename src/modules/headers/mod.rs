@@ -140,7 +140,10 @@ impl Added {
                 head.last_modified = some.as_ref().and_then(|value| clock::parse(value));
                 head.last_modified_text = some;
             }
-            Known::ETag => head.etag = some,
+            Known::ETag => {
+                head.headers.remove(Known::ETag);
+                some.iter().for_each(|value| head.headers.push(&self.name, value));
+            }
             _ if value.is_empty() => {}
             _ => head.headers.push(&self.name, &value),
         }
