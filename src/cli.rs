@@ -186,7 +186,7 @@ pub fn build() -> String {
         "tunnel",
     ];
     /// Modules nginx has only where they are asked for.
-    const OPTIONAL: [&str; 11] = [
+    const OPTIONAL: [&str; 12] = [
         "ssl",
         "v2",
         "v3",
@@ -198,6 +198,7 @@ pub fn build() -> String {
         "auth_request",
         "secure_link",
         "stub_status",
+        "random_index",
     ];
     let has = |name: &str| crate::modules::NAMES.contains(&name);
     let mut out = format!("configure arguments: --prefix={}", paths::PREFIX.trim_end_matches('/'));

@@ -26,8 +26,8 @@ impl Rows {
         if let Some(row) = self.0.get(name).filter(|_| !name.ends_with('_')) {
             return Some((row, Bytes::new()));
         }
-        let ends = name.match_indices('_').map(|(at, _)| at + 1);
-        ends.filter(|&end| end < name.len()).find_map(|end| {
+        let mut ends = name.match_indices('_').map(|(at, _)| at + 1);
+        ends.find_map(|end| {
             let (prefix, suffix) = name.split_at(end);
             Some((self.0.get(prefix)?, Bytes::copy_from_slice(suffix.as_bytes())))
         })

@@ -1,5 +1,6 @@
 //! Requests, headers, values and bodies (RFC 9110), and the HTTP/1 wire (RFC 9112).
 
+pub mod agent;
 pub mod body;
 pub mod core;
 pub mod disk;
@@ -19,6 +20,7 @@ pub mod uri;
 pub mod value;
 pub mod variable;
 
+pub use agent::Agent;
 pub use body::{Body, Chunk, FilePart, Source};
 pub use core::Core;
 pub use flow::{Cause, Fault, Flow, Side, Stage, Target};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
+use super::agent::Agent;
 use super::core::Core;
 use super::escape::{self, Set};
 use super::flow::Flow;
@@ -455,6 +456,11 @@ impl Request {
         }
         self.location = Some(url.into());
         Flow::Fail(301)
+    }
+
+    /// The client's browser.
+    pub fn agent(&self) -> Agent {
+        self.headers.get(Known::UserAgent).map_or(Agent::Other, Agent::of)
     }
 
     /// A header value or nothing.

@@ -143,6 +143,9 @@ fn fill(request: &mut Request, listen: &Arc<Listen>, head: &Head) -> Result<Arc<
             server = host_field(request, listen, &server, &text, hosts)?;
         }
     }
+    if request.host.is_empty() {
+        server = find_server(request, listen);
+    }
     if !dropped.is_empty() {
         ignore(request, &dropped);
     }

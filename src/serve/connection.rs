@@ -214,8 +214,6 @@ fn settle(request: &mut Request) {
     if request.body.is_expected() {
         // The client may send its body or not; either way the connection cannot be told apart any more.
         request.keep_alive = false;
-    } else if !request.body.is_done() {
-        request.body.discard_buffered();
     }
 }
 

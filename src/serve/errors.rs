@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::http::core::{Core, Tokens};
 use crate::http::h1::write::status_line;
 use crate::http::request::Version;
-use crate::http::{Body, Flow, Known, Method, Request, Response, Target, uri};
+use crate::http::{Agent, Body, Flow, Method, Request, Response, Target, uri};
 
 /// What a failure with `status` leads to: a page of the configuration, or a built-in one.
 pub fn fail(request: &mut Request, status: u16) -> Flow {
@@ -57,7 +57,6 @@ pub fn builtin(request: &mut Request, status: u16) -> Response {
     let shown = if matches!(status, 494..=497) { 400 } else { status };
     let mut response = Response::new(shown);
     request.error_status = shown;
-    response.head.location = request.location.take();
     let Some((title, heading, extra)) = page(status) else {
         response.head.content_length = Some(0);
         return response;
@@ -69,7 +68,11 @@ pub fn builtin(request: &mut Request, status: u16) -> Response {
         body.push_str(&format!("<center>{extra}</center>\r\n"));
     }
     body.push_str(&format!("<hr><center>{}</center>\r\n</body>\r\n</html>\r\n", signature(core)));
-    if status >= 400 && core.msie_padding && request.version >= Version::HTTP_10 && wants_padding(request) {
+    if status >= 400
+        && core.msie_padding
+        && request.version >= Version::HTTP_10
+        && matches!(request.agent(), Agent::Msie { .. } | Agent::Chrome)
+    {
         body.push_str(&"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n".repeat(6));
     }
     response.head.content_type = Some(Bytes::from_static(b"text/html"));
@@ -104,11 +107,4 @@ fn page(status: u16) -> Option<(String, String, Option<&'static str>)> {
         301..=399 | 400..=499 | 500..=599 => status_line(status).and_then(plain),
         _ => None,
     }
-}
-
-/// Old Internet Explorers and Chrome show their own page for short errors.
-fn wants_padding(request: &Request) -> bool {
-    let agent = request.headers.get(Known::UserAgent).unwrap_or_default();
-    let has = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
-    has(b"Chrome/") || (has(b"MSIE ") && !has(b"Opera"))
 }

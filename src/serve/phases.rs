@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::errors;
-use crate::http::{Flow, Request, Response, Scope, Target};
+use crate::http::{Agent, Flow, Method, Request, Response, Scope, Target};
 use crate::net::Level;
 use crate::table::tree::Found;
 use crate::table::{Location, Server};
@@ -25,7 +25,7 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     };
     loop {
         flow = match flow {
-            Flow::Respond(response) => match finish(request, &place, *response) {
+            Flow::Respond(response) => match discard(request).and_then(|()| finish(request, &place, *response)) {
                 Ok(response) => return (response, place),
                 Err(status) => errors::fail(request, status),
             },
@@ -36,12 +36,27 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     }
 }
 
+/// Throws away what came of a body that nobody read; one that breaks the protocol is a failure of its own.
+fn discard(request: &mut Request) -> Result<(), u16> {
+    if request.body.is_done() || request.body.is_expected() {
+        return Ok(());
+    }
+    match request.body.discard_buffered() {
+        Err(fault) if request.error_status == 0 => {
+            request.log(Level::Info, &fault.to_string());
+            Err(400)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs the filters over a response; one of them may refuse it with a status.
 fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) -> Result<Response, u16> {
     if request.error_status != 0 {
         response.head.status = request.error_status;
         response.head.line = None;
     }
+    response.head.location = response.head.location.or(request.location.take());
     let carried = std::mem::take(&mut request.carried.headers);
     for field in carried.iter() {
         response.head.headers.push(field.name, field.value);
@@ -215,10 +230,16 @@ fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) 
 fn keep(request: &mut Request) {
     let core = request.core();
     let client = &request.client;
+    let disabled = || match request.agent() {
+        Agent::Msie { old: true } => core.keepalive_disable_msie6 && request.method == Method::Post,
+        Agent::Safari => core.keepalive_disable_safari,
+        _ => false,
+    };
     let keep = request.keep_alive
         && !core.keepalive_timeout.is_zero()
         && client.requests.get() < core.keepalive_requests
-        && client.started.elapsed() <= core.keepalive_time;
+        && client.started.elapsed() <= core.keepalive_time
+        && !disabled();
     request.keep_alive = keep;
 }
 

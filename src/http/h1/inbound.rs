@@ -68,12 +68,12 @@ impl Inbound {
 
     /// Notes that the client waits for `100 Continue` before it sends.
     pub fn expect(&mut self) {
-        self.expects = !self.done;
+        self.expects = true;
     }
 
-    /// Whether `100 Continue` is still owed: the client may send nothing at all.
+    /// Whether `100 Continue` is still owed for a body: the client may send nothing at all.
     pub fn is_expected(&self) -> bool {
-        self.expects
+        self.expects && !self.done
     }
 
     /// Forgets that the client waits.
@@ -118,6 +118,7 @@ impl Inbound {
         if !matches!(self.kept, Kept::Nothing) {
             return Ok(());
         }
+        self.welcome().await?;
         let mut held = BytesMut::new();
         while let Some(bytes) = self.next().await? {
             if (held.len() + bytes.len()) as u64 > memory {
@@ -150,14 +151,19 @@ impl Inbound {
 
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        if self.expects && !self.done {
-            self.expects = false;
-            let sent = self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
-            sent.map_err(|error| Fault::client(Stage::Body, Cause::Io(error)))?;
-        }
+        self.welcome().await?;
         let limit = self.timeout;
         let next = within(limit, std::future::poll_fn(|cx| self.poll_next(cx))).await;
         next.unwrap_or(Err(Fault::client(Stage::Body, Cause::TimedOut)))
+    }
+
+    /// Sends `100 Continue` where it is owed.
+    async fn welcome(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.expects) {
+            let sent = self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+            sent.map_err(|error| Fault::client(Stage::Body, Cause::Io(error)))?;
+        }
+        Ok(())
     }
 
     /// The next piece, without its time limit.
@@ -233,16 +239,13 @@ impl Inbound {
         true
     }
 
-    /// Throws away what came already; true if that was all.
-    pub fn discard_buffered(&mut self) -> bool {
+    /// Throws away what came already.
+    pub fn discard_buffered(&mut self) -> Result<(), Fault> {
         self.limit = 0;
-        while !self.done {
-            match self.buffered() {
-                Ok(Some(bytes)) => self.received += bytes.len() as u64,
-                _ => break,
-            }
+        while let Some(bytes) = self.buffered()? {
+            self.received += bytes.len() as u64;
         }
-        self.done
+        Ok(())
     }
 }
 

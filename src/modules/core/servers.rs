@@ -27,7 +27,7 @@ pub fn server_name(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> 
             Some(source) => {
                 let caseless = source.iter().any(u8::is_ascii_uppercase);
                 let pattern = crate::modules::rewrite::pattern(source, caseless, args).map_err(|problem| problem.at(index))?;
-                (Name::Regex(pattern), source.to_vec())
+                (Name::Regex(pattern), word.to_vec())
             }
             None if word.eq_ignore_ascii_case(b"$hostname") => {
                 let name = hostname();

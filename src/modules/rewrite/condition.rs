@@ -151,6 +151,6 @@ fn is(path: &Path, kind: Kind) -> bool {
         Kind::Plain => found.is_file(),
         Kind::Directory => found.is_dir(),
         Kind::Exists => true,
-        Kind::Executable => found.is_file() && found.permissions().mode() & 0o111 != 0,
+        Kind::Executable => found.permissions().mode() & 0o100 != 0,
     }
 }

@@ -98,7 +98,7 @@ fn steps(program: &[Op], request: &mut Request) -> End {
     for op in program {
         let end = match op {
             Op::Break => {
-                request.uri_changed = false;
+                request.broke |= std::mem::take(&mut request.uri_changed);
                 End::Stop
             }
             Op::Set { id, value } => {
