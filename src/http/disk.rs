@@ -138,8 +138,11 @@ impl Opened {
         let head = &mut response.head;
         head.content_type = Some(request.core().content_type(request));
         head.content_length = Some(self.stamp.len);
-        head.last_modified = Some(self.stamp.modified.0);
-        head.last_modified_text = Some(self.modified_text.clone());
+        // An error page does not tell its own time.
+        if matches!(request.error_status, 0 | 200) {
+            head.last_modified = Some(self.stamp.modified.0);
+            head.last_modified_text = Some(self.modified_text.clone());
+        }
         head.allow_ranges = true;
         if request.core().etag {
             head.headers.push(b"ETag", &self.etag);

@@ -211,7 +211,12 @@ macro_rules! modules {
 
             /// The filters.
             pub fn filter(&self, request: &Request, head: &mut Head, body: Body) -> Body {
-                $(let body = <$name::Module as Module>::filter(&self.$name, request, head, body);)+
+                $(
+                    let body = <$name::Module as Module>::filter(&self.$name, request, head, body);
+                    if head.refused.is_some() {
+                        return Body::Empty;
+                    }
+                )+
                 body
             }
 

@@ -119,6 +119,9 @@ impl Inbound {
             return Ok(());
         }
         self.welcome().await?;
+        if self.done {
+            return Ok(());
+        }
         let mut held = BytesMut::new();
         while let Some(bytes) = self.next().await? {
             if (held.len() + bytes.len()) as u64 > memory {

@@ -110,8 +110,10 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     }
     match (&head.last_modified_text, head.last_modified) {
         (Some(text), _) => field(out, b"Last-Modified", text),
-        (None, Some(time)) => field(out, b"Last-Modified", clock::http(time).as_bytes()),
-        (None, None) => {}
+        (None, Some(time)) if matches!(head.status, 200 | 206 | 304) => {
+            field(out, b"Last-Modified", clock::http(time).as_bytes());
+        }
+        _ => {}
     }
     let relative = location(request, head, out);
     connection(request, head, chunked, out);
@@ -146,7 +148,7 @@ fn location(request: &Request, head: &mut Head, out: &mut Vec<u8>) -> Option<Byt
     let core = request.core();
     let location = head.location.clone()?;
     if location.first() != Some(&b'/') || !core.absolute_redirect {
-        return Some(location).filter(|location| !location.is_empty());
+        return Some(location);
     }
     let local = request.client.local;
     let host: Vec<u8> = if core.server_name_in_redirect {

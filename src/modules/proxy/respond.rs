@@ -82,9 +82,6 @@ async fn outgoing(loc: &Loc, to: &super::pass::Destination, request: &mut Reques
 
 /// Reads the client's body into memory or a file.
 async fn read(request: &mut Request) -> Result<(), u16> {
-    if request.body.is_done() {
-        return Ok(());
-    }
     let core = request.core();
     let (memory, directory) = (core.client_body_buffer_size, core.client_body_temp_path.clone());
     let result = request.body.read_all(memory, &directory).await;
