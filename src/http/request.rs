@@ -192,8 +192,8 @@ pub struct Upstream {
 /// What was sent, for the log.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// The head as it left.
-    pub head: Head,
+    /// The head as it left, or as far as it got.
+    pub head: RefCell<Head>,
     /// All bytes on the wire.
     pub bytes: u64,
     /// Bytes of the head alone.
@@ -378,11 +378,19 @@ impl Request {
 
     /// The status for logs: what was sent, what an error set, or 009 of HTTP/0.9.
     pub fn status(&self) -> u16 {
-        match (self.sent.head.status, self.version) {
+        match (self.sent.head.borrow().status, self.version) {
             (0, _) if self.error_status != 0 => self.error_status,
             (0, Version::HTTP_09) => 9,
             (status, _) => status,
         }
+    }
+
+    /// Lets variables see `head` while `f` runs, before it was sent (`$sent_http_…` in `expires` and `add_header`).
+    pub fn showing<T>(&self, head: &mut Head, f: impl FnOnce() -> T) -> T {
+        std::mem::swap(head, &mut *self.sent.head.borrow_mut());
+        let value = f();
+        std::mem::swap(head, &mut *self.sent.head.borrow_mut());
+        value
     }
 
     /// Writes to the error log of this place, with nginx's words about the request behind the message.

@@ -21,7 +21,7 @@ use crate::table::{Listen, Server};
 pub type Built = (Request, Arc<Server>, Option<u16>);
 
 /// Header fields that may stand once only.
-const UNIQUE: [Known; 9] = [
+const UNIQUE: [Known; 11] = [
     Known::ContentLength,
     Known::TransferEncoding,
     Known::IfModifiedSince,
@@ -31,6 +31,8 @@ const UNIQUE: [Known; 9] = [
     Known::IfRange,
     Known::Range,
     Known::Authorization,
+    Known::ContentRange,
+    Known::Expect,
 ];
 
 /// Makes a request of a head.

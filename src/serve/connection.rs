@@ -155,7 +155,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let Response { mut head, mut body } = response;
     if head.status == 444 || head.status == 499 {
         request.keep_alive = false;
-        request.sent.head = head;
+        request.sent.head = head.into();
         location.loc.log(request);
         return false;
     }
@@ -175,7 +175,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(&location));
     let core = &core.loc.core;
     request.sent.head_bytes = out.len() as u64;
-    request.sent.head = head;
+    request.sent.head = head.into();
     let (body, tunnel) = match body {
         Body::Tunnel(tunnel) => (Body::Empty, Some(tunnel)),
         body => (body, None),

@@ -32,7 +32,7 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("http_", |_, r, name, out| join(out, fields(&r.headers, name), name)),
     variable("cookie_", |_, r, name, out| cookie(r, name, out)),
     variable("content_length", |_, r, _, out| r.header(Known::ContentLength).is_some_and(|v| put(out, &v))),
-    variable("content_type", |_, r, _, out| r.header(Known::ContentType).is_some_and(|v| put(out, &v))),
+    variable("content_type", |_, r, _, out| join(out, r.headers.all(Known::ContentType), b"content_type")),
     variable("is_request_port", |_, r, _, out| put(out, if r.host_port.is_empty() { b"" } else { b":" })),
     variable("request_port", |_, r, _, out| put(out, &r.host_port)),
     // The connection.
@@ -175,7 +175,7 @@ fn basic_user(request: &Request) -> Option<Vec<u8>> {
 }
 
 fn sent_http(core: &Core, request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
-    let head = &request.sent.head;
+    let head = &*request.sent.head.borrow();
     match name {
         b"content_type" => head.content_type.as_ref().is_some_and(|kind| {
             put(out, kind);

@@ -57,7 +57,10 @@ impl Expires {
         let when = match self {
             Expires::Off => return,
             Expires::At(when) => Some(*when),
-            Expires::Computed(value, modified) => parse(&value.get(request), *modified).ok().flatten(),
+            Expires::Computed(value, modified) => {
+                let value = request.showing(head, || value.get(request));
+                parse(&value, *modified).ok().flatten()
+            }
         };
         let Some(when) = when else { return };
         let now = i64::try_from(clock::now().0.as_secs()).unwrap_or(i64::MAX);

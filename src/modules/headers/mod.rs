@@ -133,7 +133,7 @@ impl super::Module for Module {
 
 impl Added {
     fn apply(&self, request: &Request, head: &mut Head) {
-        let value = self.value.bytes(request);
+        let value = request.showing(head, || self.value.bytes(request));
         let some = Some(value.clone()).filter(|value| !value.is_empty());
         match self.known {
             Known::LastModified => {
@@ -159,7 +159,7 @@ impl Loc {
         let (mut fields, mut any) = (Headers::default(), false);
         for added in self.trailers.iter().filter(|added| safe || added.always) {
             any = true;
-            let value = added.value.get(request);
+            let value = request.showing(head, || added.value.get(request));
             if !value.is_empty() {
                 fields.push(&added.name, &value);
             }
