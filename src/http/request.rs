@@ -222,8 +222,8 @@ pub struct Request {
     pub uri: Bytes,
     /// What stands behind the `?`.
     pub args: Bytes,
-    /// Whether `set` changed the arguments.
-    pub args_changed: bool,
+    /// Whether path and arguments still are what the target says: nothing rewrote them.
+    pub is_target: bool,
     /// Whether the path is, byte for byte, what came.
     pub plain: bool,
     /// The header fields.
@@ -361,6 +361,7 @@ impl Request {
     /// Moves to another URI, as an internal redirect does.
     pub fn set_uri(&mut self, uri: impl Into<Bytes>, args: impl Into<Bytes>) {
         (self.uri, self.args, self.plain) = (uri.into(), args.into(), false);
+        self.is_target = false;
     }
 
     /// Seconds since 1970 when the request is looked at, with its fraction.

@@ -28,6 +28,8 @@ pub struct Head {
     pub last_modified_text: Option<Bytes>,
     /// `Location` that is to be made absolute; others stand among the fields.
     pub location: Option<Bytes>,
+    /// Whether the request's conditions (`If-Modified-Since` and the like) do not apply to it.
+    pub unconditional: bool,
     /// Whether byte ranges may be served from the body.
     pub allow_ranges: bool,
     /// Everything else, in order.

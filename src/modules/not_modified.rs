@@ -20,7 +20,7 @@ impl super::Module for Module {
     }
 
     fn filter((): &(), request: &Request, head: &mut Head, body: Body) -> Body {
-        if head.status != 200 {
+        if head.status != 200 || head.unconditional {
             return body;
         }
         match judge(request, head) {

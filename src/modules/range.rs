@@ -11,7 +11,7 @@ use crate::conf::Diag;
 use crate::http::flow::Fault;
 use crate::http::range::{self, Multipart, Outcome};
 use crate::http::request::Version;
-use crate::http::{Body, Chunk, FilePart, Head, Headers, Known, Request, Source};
+use crate::http::{Body, Chunk, FilePart, Head, Known, Request, Source};
 use crate::net::clock;
 
 /// `ngx_http_range_filter_module`.
@@ -44,7 +44,8 @@ impl super::Module for Module {
             }
             Outcome::Unsatisfiable => {
                 head.refused = Some(416);
-                head.headers = Headers::default();
+                // What was added so far stays, and the error page passes the filters again.
+                head.headers.remove(Known::ETag);
                 head.headers.push(b"Content-Range", range::unsatisfied(len).as_bytes());
                 Body::Empty
             }

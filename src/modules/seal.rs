@@ -168,9 +168,12 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
 }
 
 fn resolve(server: &Server) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
-    let found = addr::peer(&server.name).and_then(|url| url.endpoints(80, addr::lookup)).map_err(|error| {
-        let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
-        Diag::error(problem, server.at, server.at)
-    })?;
-    Ok(found.into_iter().map(|at| (at.clone(), at.to_string().into())).collect())
+    let name = if server.name.starts_with(b"unix:") { server.name.strip_suffix(b":") } else { None };
+    let found =
+        addr::peer(name.unwrap_or(&server.name)).and_then(|url| url.endpoints(80, addr::lookup)).map_err(|error| {
+            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+            Diag::error(problem, server.at, server.at)
+        })?;
+    let text = |at: &Endpoint| name.map_or_else(|| at.to_string().into(), |_| server.name.clone());
+    Ok(found.into_iter().map(|at| (at.clone(), text(&at))).collect())
 }

@@ -38,30 +38,36 @@ const UNIQUE: [Known; 11] = [
 /// Makes a request of a head.
 pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: Head, started: Instant) -> Built {
     let mut request = blank(client, listen, &head, started);
-    let refused = fill(&mut request, listen, &head);
-    match refused {
-        Ok(server) => {
-            let refused = check(&mut request, &server).err().map(|(status, log)| refuse(&mut request, status, &log));
-            (request, server, refused)
-        }
-        Err((status, log)) => {
-            let status = refuse(&mut request, status, &log);
-            (request, Arc::clone(&listen.default), Some(status))
-        }
-    }
+    let mut server = Arc::clone(&listen.default);
+    let filled = line(&mut request, listen, &head, &mut server)
+        // The path is read before the fields are: `merge_slashes` is that of the server known by then.
+        .and_then(|()| locate(&mut request, &server))
+        .and_then(|()| fields(&mut request, listen, &head, &mut server));
+    request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
+    let refused =
+        filled.and_then(|()| check(&mut request)).err().map(|(status, log)| refuse(&mut request, status, &log));
+    (request, server, refused)
 }
 
-/// Makes a request of a head that could not be read to its end.
-pub fn refused(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Request {
+/// Makes a request of a head that could not be read to its end, with the server its `Host` had named by then.
+pub fn refused(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: Instant) -> (Request, Arc<Server>) {
     let mut request = blank(client, listen, head, started);
     if request.line.is_empty() {
         let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
         request.line = head.bytes.slice(..end);
     }
+    let mut server = Arc::clone(&listen.default);
     for field in &head.fields {
-        request.headers.push_slice(field.name.clone(), field.value.clone());
+        let known = request.headers.push_slice(field.name.clone(), field.value.clone());
+        let text = head.bytes.slice(field.value.start as usize..field.value.end as usize);
+        if known == Known::Host
+            && let Some(found) = set_host(&mut request, listen, &text)
+        {
+            server = found;
+        }
     }
-    request
+    request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
+    (request, server)
 }
 
 /// What was being read, for the log: `line` or `headers`.
@@ -83,6 +89,9 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
     let part = |span: &Span| head.bytes.slice(span.start as usize..span.end as usize);
     let line = head.line.as_ref();
     let method_name = line.map_or(Bytes::new(), |line| part(&line.method));
+    let target = line.map_or(Bytes::new(), |line| part(&line.target));
+    // An absolute form without a path means `/`.
+    let target = if target.first() == Some(&b'?') { [b"/", &target[..]].concat().into() } else { target };
     Request {
         client: Rc::clone(client),
         scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
@@ -90,10 +99,10 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         method: Method::of(&method_name),
         method_name,
         version: line.map_or(Version::HTTP_10, |line| Version(line.version.min(1001))),
-        target: line.map_or(Bytes::new(), |line| part(&line.target)),
+        target,
         uri: Bytes::new(),
         args: Bytes::new(),
-        args_changed: false,
+        is_target: true,
         plain: false,
         headers: Headers::over(head.bytes.clone(), head.fields.len()),
         host: Bytes::new(),
@@ -122,14 +131,18 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
     }
 }
 
-/// Fields, host, server and path.
-fn fill(request: &mut Request, listen: &Arc<Listen>, head: &Head) -> Result<Arc<Server>, Refusal> {
-    let mut server = Arc::clone(&listen.default);
+/// The host that an absolute target names.
+fn line(request: &mut Request, listen: &Arc<Listen>, head: &Head, server: &mut Arc<Server>) -> Result<(), Refusal> {
     if let Some(span) = head.line.as_ref().and_then(|line| line.host.as_ref()) {
         let text = head.bytes.slice(span.start as usize..span.end as usize);
-        server =
-            set_host(request, listen, &text).ok_or((400, "client sent invalid host in request line".to_owned()))?;
+        let found = set_host(request, listen, &text);
+        *server = found.ok_or((400, "client sent invalid host in request line".to_owned()))?;
     }
+    Ok(())
+}
+
+/// Fields and host; `server` is the one that was found when the reading ends, well or not.
+fn fields(request: &mut Request, listen: &Arc<Listen>, head: &Head, server: &mut Arc<Server>) -> Result<(), Refusal> {
     let (mut dropped, mut hosts) = (Vec::new(), 0);
     for field in &head.fields {
         let known = request.headers.push_slice(field.name.clone(), field.value.clone());
@@ -142,30 +155,30 @@ fn fill(request: &mut Request, listen: &Arc<Listen>, head: &Head) -> Result<Arc<
         if known == Known::Host {
             hosts += 1;
             let text = head.bytes.slice(field.value.start as usize..field.value.end as usize);
-            server = host_field(request, listen, &server, &text, hosts)?;
+            *server = host_field(request, listen, server, &text, hosts)?;
         }
     }
     if request.host.is_empty() {
-        server = find_server(request, listen);
+        *server = find_server(request, listen);
     }
     if !dropped.is_empty() {
         ignore(request, &dropped);
     }
-    request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
+    Ok(())
+}
+
+/// The path and its arguments.
+fn locate(request: &mut Request, server: &Arc<Server>) -> Result<(), Refusal> {
     let merge = server.root.loc.core.server.merge_slashes;
     let target = request.target.clone();
-    match uri::normalise(&target, merge) {
-        Ok(normal) => {
-            request.plain = matches!(normal.path, std::borrow::Cow::Borrowed(_));
-            request.args = target.slice_ref(normal.args);
-            request.uri = match normal.path {
-                std::borrow::Cow::Borrowed(path) => target.slice_ref(path),
-                std::borrow::Cow::Owned(path) => path.into(),
-            };
-            Ok(server)
-        }
-        Err(bad) => Err((400, bad.to_string())),
-    }
+    let normal = uri::normalise(&target, merge).map_err(|bad| (400, bad.to_string()))?;
+    request.plain = matches!(normal.path, std::borrow::Cow::Borrowed(_));
+    request.args = target.slice_ref(normal.args);
+    request.uri = match normal.path {
+        std::borrow::Cow::Borrowed(path) => target.slice_ref(path),
+        std::borrow::Cow::Owned(path) => path.into(),
+    };
+    Ok(())
 }
 
 fn host_field(
@@ -237,7 +250,7 @@ fn ignore(request: &mut Request, dropped: &[usize]) {
 }
 
 /// What nginx refuses once the whole head is there; otherwise how the body ends and whether the connection is kept.
-fn check(request: &mut Request, _server: &Arc<Server>) -> Result<(), Refusal> {
+fn check(request: &mut Request) -> Result<(), Refusal> {
     let error = |status, text: &str| Err((status, text.to_owned()));
     for known in UNIQUE {
         if request.headers.all(known).count() > 1 {

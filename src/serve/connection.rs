@@ -118,19 +118,19 @@ async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
 /// Makes a request of what was understood of a refused head, so that it can be answered and logged.
 fn refuse(
     client: &Rc<Client>,
-    listen: &Listen,
+    listen: &Arc<Listen>,
     head: Head,
     refusal: Refusal,
     started: std::time::Instant,
 ) -> Option<(Request, Arc<crate::table::Server>, Option<u16>)> {
     let blank = head.bytes.is_empty();
-    let mut request = build::refused(client, listen, &head, started);
+    let (mut request, server) = build::refused(client, listen, &head, started);
     match refusal {
         Refusal::Gone { log } => {
             if let Some(log) = log {
                 request.log(Level::Info, log);
                 request.error_status = 400;
-                listen.default.root.loc.log(&request);
+                server.root.loc.log(&request);
             }
             None
         }
@@ -138,14 +138,14 @@ fn refuse(
             request.log(Level::Info, &log);
             if !blank {
                 request.error_status = 408;
-                listen.default.root.loc.log(&request);
+                server.root.loc.log(&request);
             }
             None
         }
         Refusal::Status(status, log) => {
             request.log(Level::Info, &format!("{log} while reading client request {}", build::reading(&request)));
             request.keep_alive = false;
-            Some((request, Arc::clone(&listen.default), Some(status)))
+            Some((request, server, Some(status)))
         }
     }
 }
@@ -160,7 +160,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         return false;
     }
     let chunked = write::frame(request, &head);
-    if matches!(head.status, 204 | 304) {
+    if head.status == 204 && head.line.is_none() {
         (head.content_type, head.content_length) = (None, None);
     }
     let bodiless = request.method == crate::http::Method::Head || matches!(head.status, 204 | 304);
@@ -182,7 +182,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     };
     let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
     let result = writer.send(out.into(), body, chunked).await;
-    request.sent.bytes = writer.sent;
+    request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
         (Ok(()), Some(tunnel)) => {
             request.keep_alive = false;

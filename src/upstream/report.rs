@@ -25,9 +25,8 @@ pub fn stage_of(failed: &Option<Failed>) -> &'static str {
 pub fn url(request: &mut Request, server: &[u8], head: &[u8]) {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
     let uri = line.split(|&b| b == b' ').nth(1).unwrap_or_default();
-    let colon = if server.starts_with(b"unix:") { ":" } else { "" };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    request.upstream.url = Some(format!("http://{}{colon}{}", text(server), text(uri)));
+    request.upstream.url = Some(format!("http://{}{}", text(server), text(uri)));
 }
 
 /// The sentence of a fault in a body whose head had left already.

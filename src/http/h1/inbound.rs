@@ -44,6 +44,10 @@ pub struct Inbound {
     kept: Kept,
     /// Whether `100 Continue` is owed.
     expects: bool,
+    /// What made it too large: the bytes that had come, and those its next chunk announced.
+    pub excess: Option<(u64, u64)>,
+    /// Bytes that asked the client to send it.
+    pub invited: u64,
     /// Bytes it may have; 0 is no limit.
     pub limit: u64,
     /// Between two reads.
@@ -63,7 +67,18 @@ impl Inbound {
 
     fn new(client: Rc<Client>, framing: Framing, done: bool) -> Self {
         let timeout = Duration::from_secs(60);
-        Self { client, framing, done, received: 0, kept: Kept::Nothing, expects: false, limit: 0, timeout }
+        Self {
+            client,
+            framing,
+            done,
+            received: 0,
+            kept: Kept::Nothing,
+            expects: false,
+            excess: None,
+            invited: 0,
+            limit: 0,
+            timeout,
+        }
     }
 
     /// Notes that the client waits for `100 Continue` before it sends.
@@ -163,7 +178,9 @@ impl Inbound {
     /// Sends `100 Continue` where it is owed.
     async fn welcome(&mut self) -> Result<(), Fault> {
         if std::mem::take(&mut self.expects) {
-            let sent = self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+            const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.invited = CONTINUE.len() as u64;
+            let sent = self.client.stream.write_all(CONTINUE).await;
             sent.map_err(|error| Fault::client(Stage::Body, Cause::Io(error)))?;
         }
         Ok(())
@@ -177,9 +194,6 @@ impl Inbound {
             }
             if let Some(bytes) = self.buffered()? {
                 self.received += bytes.len() as u64;
-                if self.limit > 0 && self.received > self.limit {
-                    return Poll::Ready(Err(Fault::client(Stage::Body, Cause::TooLarge)));
-                }
                 return Poll::Ready(Ok(Some(bytes)));
             }
             if self.done {
@@ -210,6 +224,11 @@ impl Inbound {
                     |_| Fault::client(Stage::Body, Cause::Protocol("client sent invalid chunked body".to_owned()));
                 match decoder.decode(&input).map_err(bad)? {
                     Step::Data(range) => {
+                        let announced = range.len() as u64 + decoder.pending();
+                        if self.limit > 0 && self.received + announced > self.limit {
+                            self.excess = Some((self.received, announced));
+                            return Err(Fault::client(Stage::Body, Cause::TooLarge));
+                        }
                         drop(input.split_to(range.start));
                         return Ok(Some(input.split_to(range.len()).freeze()));
                     }

@@ -13,7 +13,7 @@ use super::inbound::read_part;
 use crate::http::core::{Core, Tokens};
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::request::Version;
-use crate::http::{Body, Chunk, Head, Headers, Request};
+use crate::http::{Body, Chunk, Head, Headers, Known, Request};
 use crate::net::stream::within;
 use crate::net::{Stream, clock};
 
@@ -108,7 +108,8 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     if let Some(length) = head.content_length {
         field(out, b"Content-Length", length.to_string().as_bytes());
     }
-    match (&head.last_modified_text, head.last_modified) {
+    let own = head.headers.get(Known::LastModified).is_none();
+    match (&head.last_modified_text, head.last_modified.filter(|_| own)) {
         (Some(text), _) => field(out, b"Last-Modified", text),
         (None, Some(time)) if matches!(head.status, 200 | 206 | 304) => {
             field(out, b"Last-Modified", clock::http(time).as_bytes());

@@ -126,7 +126,7 @@ fn protocol(request: &Request) -> &'static [u8] {
 
 fn set_args(request: &mut Request, value: Bytes) {
     request.args = value;
-    request.args_changed = true;
+    request.is_target = false;
 }
 
 /// The fields whose name, folded as variables fold it, is `name`.

@@ -120,10 +120,9 @@ fn host(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
 /// Which URI is sent: that of `proxy_pass` with variables, what the client sent, or the path with its prefix replaced.
 fn uri(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
     let variable = matches!(loc.target, super::pass::Target::Variable { .. });
-    let untouched = !request.internal && !request.args_changed;
     match &to.uri {
         Some(uri) if variable => return out.extend_from_slice(uri),
-        None if untouched => return out.extend_from_slice(&request.target),
+        None if request.is_target => return out.extend_from_slice(&request.target),
         Some(uri) if !request.broke => {
             out.extend_from_slice(uri);
             path(request, request.uri.get(loc.replaced..).unwrap_or_default(), out);

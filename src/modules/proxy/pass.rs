@@ -119,7 +119,10 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
             Diag::error(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&rest)), pass.at, pass.at)
         })?;
         let host = host_of(&url);
-        let peers = cx.upstreams.find(&host, url.port, 80, pass.at)?;
+        // nginx's name of such a server ends in the colon that stood before the URI.
+        let unix_with_uri = matches!(url.host, Host::Unix(_)) && !url.uri.is_empty();
+        let name = if unix_with_uri { Bytes::from([&host[..], b":"].concat()) } else { host.clone() };
+        let peers = cx.upstreams.find(&name, url.port, 80, pass.at)?;
         if !url.uri.is_empty() {
             replaced = prefix(&pass.place);
         }

@@ -89,8 +89,8 @@ async fn read(request: &mut Request) -> Result<(), u16> {
     use crate::http::Cause;
     match (fault.side, &fault.cause) {
         (Side::Client, Cause::TooLarge) => {
-            let received = request.body.received();
-            request.log(Level::Error, &format!("client intended to send too large chunked body: {received} bytes"));
+            let (received, more) = request.body.excess.unwrap_or_default();
+            request.log(Level::Error, &format!("client intended to send too large chunked body: {received}+{more} bytes"));
             Err(413)
         }
         (Side::Client, Cause::TimedOut) => {
@@ -98,7 +98,7 @@ async fn read(request: &mut Request) -> Result<(), u16> {
             Err(408)
         }
         (Side::Client, Cause::Protocol(text)) => {
-            request.log(Level::Info, text);
+            request.log(Level::Error, text);
             Err(400)
         }
         (Side::Client, _) => {
@@ -166,10 +166,11 @@ fn accel_redirect(loc: &Loc, headers: &Headers, request: &mut Request) -> Option
     for field in headers.iter() {
         let goes_along = match field.known {
             Known::ContentType => {
-                request.carried.content_type = Some(Bytes::copy_from_slice(field.value));
+                let kind = Bytes::copy_from_slice(field.value);
+                request.carried.content_type = Some(kind).filter(|kind| !kind.is_empty());
                 false
             }
-            Known::SetCookie | Known::CacheControl | Known::Expires => true,
+            Known::SetCookie | Known::CacheControl | Known::Expires | Known::AcceptRanges => true,
             _ => field.name.eq_ignore_ascii_case(b"content-disposition"),
         };
         if goes_along {
@@ -200,7 +201,8 @@ fn limit_rate(loc: &Loc, headers: &Headers, request: &mut Request) {
 
 /// Copies the fields of a reply that pass to the client.
 fn copy(loc: &Loc, headers: &Headers, request: &mut Request) -> Head {
-    let mut head = Head::default();
+    // The upstream has judged the conditions of the request already.
+    let mut head = Head { unconditional: true, ..Head::default() };
     limit_rate(loc, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !loc.ignored.has(Known::XAccelCharset, b"")) {
         head.charset = Some(Bytes::copy_from_slice(charset));
@@ -218,7 +220,7 @@ fn copy(loc: &Loc, headers: &Headers, request: &mut Request) -> Head {
             Known::Server => head.server = Some(value()),
             Known::LastModified => {
                 head.last_modified = clock::parse(field.value);
-                head.last_modified_text = Some(value());
+                head.headers.push(field.name, field.value);
             }
             Known::AcceptRanges if loc.upstream.force_ranges => {}
             Known::Location => match redirect::location(&loc.redirects, field.value, request) {
