@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -117,6 +117,28 @@ impl Stream {
             Io::Unix(stream) => stream.try_read(&mut probe),
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ends when the peer closes its side and has nothing more to say; goes on for ever if it has.
+    pub async fn hung_up(&self) {
+        std::future::poll_fn(|cx| {
+            loop {
+                if self.poll_readable(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let peek = |fd| Ok(nix::sys::socket::recv(fd, &mut [0u8; 1], nix::sys::socket::MsgFlags::MSG_PEEK)?);
+                let peeked = match &*self.0.borrow() {
+                    Io::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
+                    Io::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
+                };
+                match peeked {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(1..) => return Poll::Pending,
+                    _ => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
     }
 
     /// Closes the sending side.

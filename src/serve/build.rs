@@ -1,5 +1,6 @@
 //! From a head to a request: its server, its path, how its body ends, and whether its connection is kept.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::table::{Listen, Server};
 pub type Built = (Request, Arc<Server>, Option<u16>);
 
 /// Header fields that may stand once only.
-const UNIQUE: [Known; 11] = [
+const UNIQUE: [Known; 10] = [
     Known::ContentLength,
     Known::TransferEncoding,
     Known::IfModifiedSince,
@@ -29,7 +30,6 @@ const UNIQUE: [Known; 11] = [
     Known::IfMatch,
     Known::IfNoneMatch,
     Known::IfRange,
-    Known::Range,
     Known::Authorization,
     Known::ContentRange,
     Known::Expect,
@@ -39,9 +39,8 @@ const UNIQUE: [Known; 11] = [
 pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: Head, started: Instant) -> Built {
     let mut request = blank(client, listen, &head, started);
     let mut server = Arc::clone(&listen.default);
-    let filled = line(&mut request, listen, &head, &mut server)
-        // The path is read before the fields are: `merge_slashes` is that of the server known by then.
-        .and_then(|()| locate(&mut request, &server))
+    let filled = path(&mut request, listen)
+        .and_then(|()| line(&mut request, listen, &head, &mut server))
         .and_then(|()| fields(&mut request, listen, &head, &mut server));
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
     let refused =
@@ -77,7 +76,8 @@ pub fn reading(request: &Request) -> &'static str {
 
 fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
     if !log.is_empty() {
-        request.log(Level::Info, &format!("{log} while reading client request headers"));
+        let stage = if log.ends_with("request line") { "" } else { " while reading client request headers" };
+        request.log(Level::Info, &format!("{log}{stage}"));
     }
     request.keep_alive = false;
     status
@@ -136,7 +136,8 @@ fn line(request: &mut Request, listen: &Arc<Listen>, head: &Head, server: &mut A
     if let Some(span) = head.line.as_ref().and_then(|line| line.host.as_ref()) {
         let text = head.bytes.slice(span.start as usize..span.end as usize);
         let found = set_host(request, listen, &text);
-        *server = found.ok_or((400, "client sent invalid host in request line".to_owned()))?;
+        *server = found
+            .ok_or((400, "client sent invalid host in request line while reading client request line".to_owned()))?;
     }
     Ok(())
 }
@@ -167,16 +168,16 @@ fn fields(request: &mut Request, listen: &Arc<Listen>, head: &Head, server: &mut
     Ok(())
 }
 
-/// The path and its arguments.
-fn locate(request: &mut Request, server: &Arc<Server>) -> Result<(), Refusal> {
-    let merge = server.root.loc.core.server.merge_slashes;
+/// Takes the target apart. Whether slashes are merged is the default server's to say: no other is known yet.
+fn path(request: &mut Request, listen: &Listen) -> Result<(), Refusal> {
     let target = request.target.clone();
-    let normal = uri::normalise(&target, merge).map_err(|bad| (400, bad.to_string()))?;
-    request.plain = matches!(normal.path, std::borrow::Cow::Borrowed(_));
+    let normal = uri::normalise(&target, listen.default.root.loc.core.server.merge_slashes)
+        .map_err(|bad| (400, format!("{bad} while reading client request line")))?;
+    request.plain = matches!(normal.path, Cow::Borrowed(_));
     request.args = target.slice_ref(normal.args);
     request.uri = match normal.path {
-        std::borrow::Cow::Borrowed(path) => target.slice_ref(path),
-        std::borrow::Cow::Owned(path) => path.into(),
+        Cow::Borrowed(path) => target.slice_ref(path),
+        Cow::Owned(path) => path.into(),
     };
     Ok(())
 }
@@ -189,8 +190,7 @@ fn host_field(
     count: usize,
 ) -> Result<Arc<Server>, Refusal> {
     if count > 1 {
-        let text = String::from_utf8_lossy(text);
-        return Err((400, format!("client sent duplicate host header: \"Host: {text}\", previous value")));
+        return Err((400, twice("host header", request, Known::Host)));
     }
     if !request.host.is_empty() {
         // The target's own host goes first, but the field must still be one.
@@ -206,8 +206,8 @@ fn host_field(
 fn set_host(request: &mut Request, listen: &Arc<Listen>, text: &Bytes) -> Option<Arc<Server>> {
     let valid = host::valid(text)?;
     request.host = match valid.name {
-        std::borrow::Cow::Borrowed(name) => text.slice_ref(name),
-        std::borrow::Cow::Owned(name) => name.into(),
+        Cow::Borrowed(name) => text.slice_ref(name),
+        Cow::Owned(name) => name.into(),
     };
     if valid.port != 0 {
         request.host_port = valid.port.to_string().into();
@@ -249,13 +249,26 @@ fn ignore(request: &mut Request, dropped: &[usize]) {
     }
 }
 
+/// The sentence for a field that stands twice.
+fn twice(what: &str, request: &Request, known: Known) -> String {
+    let mut lines =
+        request.headers.iter().filter(|field| field.known == known).map(|field| {
+            format!("\"{}: {}\"", String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value))
+        });
+    let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    format!("client sent duplicate {what}: {second}, previous value: {first}")
+}
+
 /// What nginx refuses once the whole head is there; otherwise how the body ends and whether the connection is kept.
 fn check(request: &mut Request) -> Result<(), Refusal> {
     let error = |status, text: &str| Err((status, text.to_owned()));
-    for known in UNIQUE {
-        if request.headers.all(known).count() > 1 {
-            return Err((400, format!("client sent duplicate header line: {known:?}")));
+    let mut seen = 0u128;
+    for Field { known, .. } in request.headers.iter() {
+        let bit = 1u128 << known as u32;
+        if seen & bit != 0 && UNIQUE.contains(&known) {
+            return Err((400, twice("header line", request, known)));
         }
+        seen |= bit;
     }
     let has_host = request.headers.get(Known::Host).is_some();
     if request.version > Version::HTTP_10 && !has_host {
@@ -286,9 +299,12 @@ fn check(request: &mut Request) -> Result<(), Refusal> {
         Method::Trace => return error(405, "client sent TRACE method"),
         _ => {}
     }
-    let connection: Vec<u8> = request.headers.all(Known::Connection).last().unwrap_or_default().to_ascii_lowercase();
-    let says = |word: &[u8]| memchr::memmem::find(&connection, word).is_some();
-    request.keep_alive = if says(b"close") { false } else { says(b"keep-alive") || request.version > Version::HTTP_10 };
+    request.keep_alive =
+        request.headers.all(Known::Connection).fold(request.version > Version::HTTP_10, |keep, value| {
+            let value = value.to_ascii_lowercase();
+            let says = |word: &[u8]| memchr::memmem::find(&value, word).is_some();
+            !says(b"close") && (keep || says(b"keep-alive"))
+        });
     let expects = request.headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     if expects && request.version >= Version::HTTP_11 {
         request.body.expect();

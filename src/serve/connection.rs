@@ -24,7 +24,10 @@ pub async fn run(worker: Rc<Worker>, client: Client, at: Endpoint) {
     let guard = Closed(Rc::clone(&worker));
     let client = Rc::new(client);
     let mut place = Place::default();
-    if let Some(lingering) = serve(&worker, &client, &at, &mut place).await {
+    let lingering = serve(&worker, &client, &at, &mut place).await;
+    // Who sees the connection close finds its requests in the log.
+    crate::modules::flush_logs();
+    if let Some(lingering) = lingering {
         linger(&client, lingering).await;
     }
     drop(guard);

@@ -82,7 +82,6 @@ async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Locat
     request.changes_left -= 1;
     request.internal = true;
     request.broke = false;
-    request.limit_rate = None;
     match target {
         Target::Uri { uri, args } => {
             request.set_uri(uri, args);

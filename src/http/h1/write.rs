@@ -317,7 +317,7 @@ impl<'a> Writer<'a> {
     /// Writes what is queued.
     pub async fn flush(&mut self) -> Result<(), Fault> {
         while self.queued > 0 {
-            let allowed = self.allowance(self.queued).await;
+            let allowed = self.allowance(self.queued).await?;
             let (stream, queue, timeout) = (self.stream, &self.queue, self.timeout);
             let write = std::future::poll_fn(|cx| {
                 let mut slices = [IoSlice::new(&[]); 16];
@@ -366,19 +366,24 @@ impl<'a> Writer<'a> {
     }
 
     /// The bytes that may leave now; waits until there are some.
-    async fn allowance(&self, wanted: usize) -> usize {
+    async fn allowance(&self, wanted: usize) -> Result<usize, Fault> {
         let Rate { limit, after } = self.rate;
         if limit == 0 {
-            return wanted;
+            return Ok(wanted);
         }
         loop {
             let earned = limit.saturating_mul(self.started.elapsed().as_secs() + 1) + after;
             let free = earned.saturating_sub(self.sent);
             if free > 0 {
-                return wanted.min(usize::try_from(free).unwrap_or(usize::MAX));
+                return Ok(wanted.min(usize::try_from(free).unwrap_or(usize::MAX)));
             }
-            let behind = (self.sent - earned) * 1000 / limit + 1;
-            tokio::time::sleep(Duration::from_millis(behind)).await;
+            // More is earned only as another second begins.
+            let rest = 1000 - u64::from(self.started.elapsed().subsec_millis());
+            let behind = ((self.sent - earned) * 1000 / limit + 1).max(rest);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(behind)) => {}
+                () = self.stream.hung_up() => return Err(Fault::client(Stage::Send, Cause::Closed)),
+            }
         }
     }
 }
