@@ -5,10 +5,10 @@ use std::sync::Arc;
 use parser::ast::Span;
 
 use crate::conf::{Diag, Env};
+use crate::http::host::Name;
 use crate::modules::core::listen::ListenArg;
 use crate::net::addr::Endpoint;
-use crate::table::listen::Options;
-use crate::table::names::Name;
+use crate::net::addr::Options;
 use crate::table::{Listen, Server, ServerNames};
 
 /// A server with what its `listen` and `server_name` say.

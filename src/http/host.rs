@@ -1,6 +1,8 @@
 //! The host a request is for: https://nginx.org/en/docs/http/request_processing.html and RFC 3986 section 3.2.2
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use super::pattern::Pattern;
 use super::uri::literal_byte;
 
 /// A host as server names are compared with it.
@@ -10,6 +12,15 @@ pub struct Host<'a> {
     pub name: Cow<'a, [u8]>,
     /// The port, 0 when there is none.
     pub port: u16,
+}
+
+/// A name as `server_name` writes it.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// A name or a wildcard, in lower case.
+    Text(Vec<u8>),
+    /// `~pattern`.
+    Regex(Arc<Pattern>),
 }
 
 /// Checks and normalises `host` or `host:port`; `None` for what nginx answers with 400.

@@ -41,6 +41,25 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+/// Options of a listening socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field has the name of the parameter that documents it")]
+pub struct Options {
+    pub backlog: Option<i32>,
+    pub rcvbuf: Option<u64>,
+    pub sndbuf: Option<u64>,
+    pub ipv6only: Option<bool>,
+    pub reuseport: bool,
+    pub deferred: bool,
+    pub fastopen: Option<i32>,
+    /// On or off, then idle, interval (seconds) and count where they are given.
+    pub so_keepalive: Option<(bool, [Option<u32>; 3])>,
+    /// Whether the address must have a socket of its own.
+    pub bind: bool,
+    /// Whether any of the above was said.
+    pub set: bool,
+}
+
 /// Why an address cannot be used; nginx's words, to be followed by ` in upstream "…"` or the like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddrError(&'static str);

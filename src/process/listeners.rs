@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::conf::load::os_error;
 use crate::net::addr::Endpoint;
-use crate::table::listen::Options;
+use crate::net::addr::Options;
 use crate::table::{Listen, Table};
 
 /// nginx's length of the queue of connections that wait to be accepted.

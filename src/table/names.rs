@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::tree::Groups;
+use crate::http::host::Name;
 use crate::http::pattern::Pattern;
 
 /// The servers of one address by name: exact, `*.x`, `x.*`, regular expressions, in that order.
@@ -14,15 +15,6 @@ pub struct ServerNames<T> {
     /// Keys without `*`: `www.example.`.
     trailing: HashMap<Vec<u8>, T>,
     regexes: Vec<(Arc<Pattern>, T)>,
-}
-
-/// A name as `server_name` writes it.
-#[derive(Clone, Debug)]
-pub enum Name {
-    /// A name or a wildcard, in lower case.
-    Text(Vec<u8>),
-    /// `~pattern`.
-    Regex(Arc<Pattern>),
 }
 
 impl<T> Default for ServerNames<T> {

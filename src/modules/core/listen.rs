@@ -6,7 +6,7 @@ use super::Conf;
 use crate::conf::args::text;
 use crate::conf::{Args, Problem, units};
 use crate::net::addr::{self, Endpoint};
-use crate::table::listen::Options;
+use crate::net::addr::Options;
 
 /// One `listen`.
 #[derive(Clone, Debug)]
@@ -79,15 +79,14 @@ fn value(options: &mut Options, word: &[u8]) -> Result<(), Problem> {
     let unknown = || Problem::new(format!("invalid parameter \"{}\"", text(word)));
     let at = word.iter().position(|&b| b == b'=').ok_or_else(unknown)?;
     let (name, value) = (word.get(..at).unwrap_or_default(), word.get(at + 1..).unwrap_or_default());
-    let invalid = || Problem::new(format!("invalid {} \"{}\"", text(name), text(value)));
+    let invalid = || Problem::new(format!("invalid {} \"{}\"", text(name), text(word)));
     let number = || units::number(value).and_then(|n| i32::try_from(n).ok()).ok_or_else(invalid);
     match name {
         b"backlog" => options.backlog = Some(number().ok().filter(|&n| n != 0).ok_or_else(invalid)?),
         b"fastopen" => options.fastopen = Some(number()?),
-        b"setfib" => drop(number()?),
         b"rcvbuf" => options.rcvbuf = Some(units::size(value).ok_or_else(invalid)?),
         b"sndbuf" => options.sndbuf = Some(units::size(value).ok_or_else(invalid)?),
-        b"ipv6only" => {
+        b"ipv6only" if value.starts_with(b"o") => {
             options.ipv6only = Some(match value {
                 b"on" => true,
                 b"off" => false,

@@ -13,7 +13,7 @@ use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, Lingering
 use crate::http::mime::Types;
 use crate::http::{Value, Variable};
 use crate::net::Level;
-use crate::table::names::Name;
+use crate::http::host::Name;
 
 pub mod listen;
 pub mod logs;

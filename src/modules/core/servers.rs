@@ -10,7 +10,7 @@ use super::listen::ListenArg;
 use crate::conf::args::text;
 use crate::conf::{Args, Problem};
 use crate::net::addr::Endpoint;
-use crate::table::names::Name;
+use crate::http::host::Name;
 
 /// `server_name`: exact names, wildcards, `~pattern`, `$hostname`.
 pub fn server_name(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
