@@ -44,8 +44,11 @@ fn redraw(fixture: &[u8]) -> Vec<u8> {
     let lines: Vec<_> = fixture.split_inclusive(|byte| *byte == b'\n').collect();
     let text = carets::strip(&lines.split(|line| *line == TREE).next().unwrap_or_default().concat());
     let parsed = parse(FileId(0), &text);
-    let errors: Vec<_> =
-        parsed.errors.into_iter().map(|error| (error.span.start, error.span.end, error.problem)).collect();
+    let errors: Vec<_> = parsed
+        .errors
+        .into_iter()
+        .map(|error| (error.span.start, error.span.end, format!("error: {}", error.problem)))
+        .collect();
     let tree = print(&parsed.items);
     assert!(same(&parse(FileId(0), &tree).items, &parsed.items), "{}", String::from_utf8_lossy(&tree));
     [&carets::draw(&text, &errors), TREE, &tree].concat()

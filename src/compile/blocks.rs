@@ -293,13 +293,13 @@ impl<'a> Walk<'a> {
     /// Whether the block `item` opens may stand there, is spelt right and stands once where it must.
     fn well_formed(&mut self, item: &Directive, args: std::ops::RangeInclusive<usize>) -> bool {
         let name = text(&item.name.text);
-        if !args.contains(&item.args.len()) {
-            let problem = format!("invalid number of arguments in \"{name}\" directive");
+        if item.block.is_none() {
+            let problem = format!("directive \"{name}\" has no opening \"{{\"");
             self.diags.push(Diag::error(problem, item.end, item.name.span));
             return false;
         }
-        if item.block.is_none() {
-            let problem = format!("directive \"{name}\" has no opening \"{{\"");
+        if !args.contains(&item.args.len()) {
+            let problem = format!("invalid number of arguments in \"{name}\" directive");
             self.diags.push(Diag::error(problem, item.end, item.name.span));
             return false;
         }
@@ -319,12 +319,15 @@ impl<'a> Walk<'a> {
 
     fn find(&self, name: &str, item: &Directive, place: &mut Reading) -> Result<&'a Row, Diag> {
         let error = |problem: String| Diag::error(problem, item.end, item.name.span);
-        let Some(rows) = self.rows.get(name) else {
+        let rows = self.rows.get(name).map_or(&[][..], Vec::as_slice);
+        let scopes = SCOPES.iter().filter(|(scope, ..)| *scope == name).map(|(_, contexts, _)| *contexts);
+        let contexts: Vec<Contexts> = rows.iter().map(|row| row.contexts).chain(scopes).collect();
+        if contexts.is_empty() {
             return Err(later::judge(name, item, place.context, self.rows));
-        };
+        }
         let row = rows.iter().find(|row| row.contexts.meets(place.context));
         let row = row.ok_or_else(|| {
-            let places: Vec<_> = rows.iter().flat_map(|row| row.contexts.words()).collect();
+            let places: Vec<_> = contexts.iter().flat_map(|contexts| contexts.words()).collect();
             error(format!("\"{name}\" directive is not allowed here"))
                 .note(format!("it may stand in: {}", places.join(", ")))
         })?;
@@ -363,18 +366,21 @@ fn unnamed(around: Around<'_>) -> Place {
     Place { name, is_regex, unnamed: true }
 }
 
+/// The directives that open scopes: where they may stand and how many arguments they take.
+pub const SCOPES: [(&str, Contexts, std::ops::RangeInclusive<usize>); 7] = [
+    ("http", Contexts::MAIN, 0..=0),
+    ("events", Contexts::MAIN, 0..=0),
+    ("server", Contexts::HTTP, 0..=0),
+    ("upstream", Contexts::HTTP, 1..=1),
+    ("location", Contexts(Contexts::SERVER.0 | Contexts::LOCATION.0), 1..=2),
+    ("if", Contexts(Contexts::SERVER.0 | Contexts::LOCATION.0), 1..=255),
+    ("limit_except", Contexts::LOCATION, 1..=255),
+];
+
 /// The number of arguments of a scope that `name` opens in `context`; nothing if it opens none there.
 fn opens(name: &[u8], context: Contexts) -> Option<std::ops::RangeInclusive<usize>> {
-    let is = |contexts: Contexts| contexts.meets(context);
-    match name {
-        b"http" | b"events" if is(Contexts::MAIN) => Some(0..=0),
-        b"server" if is(Contexts::HTTP) => Some(0..=0),
-        b"upstream" if is(Contexts::HTTP) => Some(1..=1),
-        b"location" if is(Contexts::SERVER | Contexts::LOCATION) => Some(1..=2),
-        b"if" if is(Contexts::SERVER | Contexts::LOCATION) => Some(1..=255),
-        b"limit_except" if is(Contexts::LOCATION) => Some(1..=255),
-        _ => None,
-    }
+    let found = SCOPES.iter().find(|(scope, contexts, _)| scope.as_bytes() == name && contexts.meets(context));
+    found.map(|(_, _, args)| args.clone())
 }
 
 fn body(directive: &Directive) -> &[Directive] {

@@ -57,7 +57,10 @@ impl Sealer<'_> {
         match conf.seal(self.main, &mut cx) {
             Ok(loc) => Some(Arc::new(Location { loc, ifs, limit_except, definitions: Arc::clone(&self.definitions) })),
             Err(problem) => {
-                self.problems.push(problem);
+                // What is inherited is found wrong once in every scope.
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
                 None
             }
         }

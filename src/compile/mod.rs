@@ -13,7 +13,7 @@ use crate::modules::seal::LogFiles;
 use crate::table::Table;
 
 mod blocks;
-mod later;
+pub mod later;
 mod listens;
 mod locations;
 mod sealing;
@@ -77,6 +77,7 @@ pub fn compile(input: &Input) -> Output {
     let (mut diags, blocks) = (std::mem::take(&mut walk.diags), std::mem::take(&mut walk.blocks));
     diags.extend(loaded.diags);
     diags.append(&mut env.warnings);
+    diags.extend(variables::duplicates(&env));
     diags.sort_by_cached_key(|diag| (diag.line.is_none(), diag.line.map(|span| loaded.sources.order(span))));
     diags.splice(0..0, globals.diags.into_iter().chain(early).map(|diag| Diag { line: None, caret: None, ..diag }));
     let mut table = None;

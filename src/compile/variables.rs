@@ -34,22 +34,25 @@ impl Rows {
     }
 }
 
+/// The names that directives define although a module has them.
+pub fn duplicates(env: &Env) -> Vec<Diag> {
+    let rows = Rows::new();
+    let taken = |name: &str| rows.find(name).is_some_and(|(row, _)| row.set.is_none() && row.name == name);
+    let defined = env.names.all().iter().filter_map(|name| Some((&name.name, name.defined?)));
+    let twice = defined.filter(|(name, _)| taken(name));
+    twice.map(|(name, at)| Diag::error(format!("the duplicate \"{name}\" variable"), at, at)).collect()
+}
+
 /// Defines every name, or says which are unknown.
 pub fn define(main: &Main, env: &Env) -> Result<Definitions, Vec<Diag>> {
     let rows = Rows::new();
-    let computed: HashMap<VarId, Arc<dyn Computed>> =
-        modules::computed(main).into_iter().map(|(id, computed)| (id, computed)).collect();
+    let computed: HashMap<VarId, Arc<dyn Computed>> = modules::computed(main).into_iter().collect();
     let (mut definitions, mut problems, mut slots) = (Definitions::default(), Vec::new(), 0u16..);
     for (number, name) in env.names.all().iter().enumerate() {
         let id = VarId(u32::try_from(number).unwrap_or(u32::MAX));
         let mut slot = || slots.next().unwrap_or(u16::MAX);
         let row = rows.find(&name.name);
         let definition = match (computed.get(&id), row) {
-            (_, Some((row, _))) if name.defined.is_some() && row.set.is_none() && row.name == name.name => {
-                let at = name.defined.or(name.first).unwrap_or_default();
-                problems.push(Diag::error(format!("the duplicate \"{}\" variable", name.name), at, at));
-                continue;
-            }
             (Some(computed), _) => Definition::Computed(slot(), Arc::clone(computed)),
             (None, Some((row, suffix))) if !name.slot || row.set.is_some() => {
                 Definition::Builtin(row.builtin, suffix, row.set)

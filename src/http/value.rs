@@ -36,7 +36,8 @@ impl Default for Value {
 
 impl Field for Value {
     fn read(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
-        let at = args.directive().args.get(args.last_index()).map(|word| word.span);
+        let at = args.directive().args.iter().find(|other| other.text.as_ptr_range().contains(&word.as_ptr()));
+        let at = at.map(|word| word.span);
         Value::parse(word, &mut args.env.names, at)
     }
 }

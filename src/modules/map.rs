@@ -155,7 +155,8 @@ impl Map {
 
     fn key(&mut self, name: &[u8], value: Value) -> Result<(), Problem> {
         let lower = name.to_ascii_lowercase();
-        let conflict = || Problem::new(format!("conflicting parameter \"{}\"", text(name)));
+        let shown = text(&lower).into_owned();
+        let conflict = || Problem::new(format!("conflicting parameter \"{shown}\""));
         let (keys, key) = match if self.hostnames { wildcard(&lower)? } else { Wildcard::None } {
             Wildcard::None => (&mut self.exact, lower),
             Wildcard::Head(key) => (&mut self.heads, key),

@@ -35,6 +35,8 @@ impl Server {
         let stderr = File::create(&said).unwrap_or_else(|e| panic!("{}: {e}", said.display()));
         let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
         let mut command = Command::new(program);
+        // nginx takes a variable of this name for sockets it inherits.
+        command.env_remove("NGINX");
         command.arg("-p").arg(prefix).arg("-c").arg(conf).arg("-e").arg(prefix.join("start.log"));
         command.arg("-g").arg(format!("daemon off; pid {}; {user}", prefix.join("nginx.pid").display()));
         let mut running = Running::start(command.stderr(stderr));
