@@ -38,12 +38,13 @@ pub struct Level {
 }
 
 impl Sealer<'_> {
-    /// Seals a scope and what is inside it.
-    pub fn scope(&mut self, scope: ScopeBlock) -> Option<(Arc<Location>, Level)> {
+    /// Seals a scope and what is inside it; `name` is the location's, as written.
+    pub fn scope(&mut self, scope: ScopeBlock, name: &str) -> Option<(Arc<Location>, Level)> {
         let level = self.level(scope.locations);
-        let ifs = scope.ifs.into_iter().map(|conf| self.place(conf, Vec::new(), None)).collect::<Vec<_>>();
-        let limit_except = scope.limit_except.and_then(|(methods, inner)| Some((methods, self.scope(*inner)?.0)));
-        let location = self.place(scope.conf, ifs.into_iter().flatten().collect(), limit_except)?;
+        let ifs = scope.ifs.into_iter().map(|conf| self.place(conf, Vec::new(), None, name)).collect::<Vec<_>>();
+        let inner = |(methods, inner): (_, Box<ScopeBlock>)| Some((methods, self.scope(*inner, name)?.0));
+        let limit_except = scope.limit_except.and_then(inner);
+        let location = self.place(scope.conf, ifs.into_iter().flatten().collect(), limit_except, name)?;
         Some((location, level))
     }
 
@@ -52,10 +53,14 @@ impl Sealer<'_> {
         conf: Conf,
         ifs: Vec<Arc<Location>>,
         limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
+        name: &str,
     ) -> Option<Arc<Location>> {
         let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams };
         match conf.seal(self.main, &mut cx) {
-            Ok(loc) => Some(Arc::new(Location { loc, ifs, limit_except, definitions: Arc::clone(&self.definitions) })),
+            Ok(loc) => {
+                let (name, definitions) = (name.to_owned(), Arc::clone(&self.definitions));
+                Some(Arc::new(Location { name, loc, ifs, limit_except, definitions }))
+            }
             Err(problem) => {
                 // What is inherited is found wrong once in every scope.
                 if !self.problems.contains(&problem) {
@@ -69,14 +74,16 @@ impl Sealer<'_> {
     fn level(&mut self, blocks: Vec<LocationBlock>) -> Level {
         let (mut entries, mut named) = (Vec::new(), HashMap::new());
         for block in blocks {
-            let kind = match block.kind {
-                Kind::Exact => Some(Match::Exact),
-                Kind::Prefix => Some(Match::Prefix),
-                Kind::Final => Some(Match::Final),
-                Kind::Regex(pattern) => Some(Match::Regex(pattern)),
-                Kind::Named => None,
+            let (kind, modifier) = match block.kind {
+                Kind::Exact => (Some(Match::Exact), "= "),
+                Kind::Prefix => (Some(Match::Prefix), ""),
+                Kind::Final => (Some(Match::Final), "^~ "),
+                Kind::Regex(pattern) if pattern.caseless() => (Some(Match::Regex(pattern)), "~* "),
+                Kind::Regex(pattern) => (Some(Match::Regex(pattern)), "~ "),
+                Kind::Named => (None, ""),
             };
-            let Some((payload, level)) = self.scope(block.scope) else { continue };
+            let name = format!("{modifier}{}", String::from_utf8_lossy(&block.name));
+            let Some((payload, level)) = self.scope(block.scope, &name) else { continue };
             match kind {
                 Some(kind) => entries.push(Entry {
                     kind,

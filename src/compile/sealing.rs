@@ -27,7 +27,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let mut candidates = Vec::new();
     for mut server in blocks.servers {
         let (listens, names) = core::servers::take(&mut server.scope.conf.core);
-        let Some((root, level)) = sealer.scope(server.scope) else { continue };
+        let Some((root, level)) = sealer.scope(server.scope, "") else { continue };
         let server = Arc::new(Server { root, locations: level.locations, named: level.named });
         candidates.push(Candidate { server, listens, names });
     }

@@ -53,6 +53,8 @@ pub struct Definitions {
 
 /// A place of the configuration: what requests there read.
 pub struct Location {
+    /// The `location` as written; empty for a server's own settings.
+    pub name: String,
     /// The modules' settings.
     pub loc: Loc,
     /// `if` blocks, by the numbers the rewrite program gives them.
