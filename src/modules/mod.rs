@@ -241,5 +241,10 @@ pub fn flush_logs() {
     log::flush();
 }
 
+/// Writes those lines and all that wait for a buffer to fill, before the thread ends.
+pub fn finish_logs() {
+    log::finish();
+}
+
 /// Reads a directive's arguments into some settings.
 pub type Setter<T> = Box<dyn Fn(&mut T, &mut Args<'_>) -> Result<(), Problem> + Send + Sync>;

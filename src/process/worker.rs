@@ -45,7 +45,7 @@ pub fn start(
             Ok(runtime) => LocalSet::new().block_on(&runtime, work(table, sockets, ear)),
             Err(error) => table.error_log.write(Level::Emerg, None, &format!("worker could not start: {error}")),
         }
-        crate::modules::flush_logs();
+        crate::modules::finish_logs();
         drop(done);
     })?;
     Ok(Handle { commands })
