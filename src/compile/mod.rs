@@ -19,6 +19,8 @@ mod locations;
 mod sealing;
 mod variables;
 
+pub use blocks::SCOPES;
+
 /// What to compile.
 pub struct Input {
     /// The configuration file.
