@@ -79,6 +79,17 @@ pub enum Tokens {
     Custom(Value),
 }
 
+/// Whether request bodies that are read go to files whatever their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFileOnly {
+    /// Only large ones.
+    Off,
+    /// All, and the files stay.
+    On,
+    /// All, for the time of the request.
+    Clean,
+}
+
 /// How `If-Modified-Since` is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfModifiedSince {
@@ -135,7 +146,9 @@ pub struct Core {
     pub client_body_buffer_size: u64,
     pub client_body_timeout: Duration,
     pub client_body_temp_path: PathBuf,
-    pub client_body_in_file_only: bool,
+    pub client_body_in_file_only: InFileOnly,
+    /// Whether something asks for the name of a body's file.
+    pub request_body_file_named: bool,
     pub keepalive_timeout: Duration,
     pub keepalive_header: Option<u64>,
     pub keepalive_requests: u64,
@@ -187,7 +200,8 @@ impl Default for Core {
             client_body_buffer_size: 16 << 10,
             client_body_timeout: seconds(60),
             client_body_temp_path: PathBuf::from("client_body_temp"),
-            client_body_in_file_only: false,
+            client_body_in_file_only: InFileOnly::Off,
+            request_body_file_named: false,
             keepalive_timeout: seconds(75),
             keepalive_header: None,
             keepalive_requests: 1000,

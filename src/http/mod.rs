@@ -16,6 +16,7 @@ pub mod pattern;
 pub mod range;
 pub mod request;
 pub mod response;
+pub mod temp;
 pub mod uri;
 pub mod value;
 pub mod variable;

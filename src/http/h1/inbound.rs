@@ -1,6 +1,5 @@
 //! A request's body on its way in (RFC 9112 §6): by length or in chunks, whole in memory, in a file, or piece by piece.
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,9 +11,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::chunked::{Decoder, Step};
+use crate::http::core::InFileOnly;
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::request::Client;
-use crate::http::{Body, FilePart};
+use crate::http::temp::{Naming, TempFile};
+use crate::http::{Body, Core, FilePart};
 use crate::net::stream::{make_room, within};
 
 /// How the end of a body is found.
@@ -27,12 +28,13 @@ enum Framing {
 }
 
 /// What was read ahead of its use.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 enum Kept {
     #[default]
     Nothing,
     Memory(Bytes),
-    File(FilePart),
+    /// A file of so many bytes.
+    File(TempFile, u64),
 }
 
 /// A body that may not have been read yet.
@@ -124,12 +126,20 @@ impl Inbound {
         match &self.kept {
             Kept::Nothing => Body::Empty,
             Kept::Memory(bytes) => Body::Full(bytes.clone()),
-            Kept::File(part) => Body::File(part.clone()),
+            Kept::File(temp, len) => Body::File(FilePart { file: Rc::clone(&temp.file), offset: 0, len: *len }),
         }
     }
 
-    /// Reads all of it: up to `memory` bytes stay in memory, more go to an unnamed file in `directory`.
-    pub async fn read_all(&mut self, memory: u64, directory: &Path) -> Result<(), Fault> {
+    /// The path of the file it was read into.
+    pub fn file_path(&self) -> Option<&Path> {
+        match &self.kept {
+            Kept::File(temp, _) => temp.path.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Reads all of it, into memory or a file as the settings say.
+    pub async fn read_all(&mut self, core: &Core) -> Result<(), Fault> {
         if !matches!(self.kept, Kept::Nothing) {
             return Ok(());
         }
@@ -137,10 +147,11 @@ impl Inbound {
         if self.done {
             return Ok(());
         }
+        let memory = if core.client_body_in_file_only == InFileOnly::Off { core.client_body_buffer_size } else { 0 };
         let mut held = BytesMut::new();
         while let Some(bytes) = self.next().await? {
             if (held.len() + bytes.len()) as u64 > memory {
-                return self.spool(held, bytes, directory).await;
+                return self.spool(held, bytes, core).await;
             }
             if held.is_empty() && self.done {
                 self.kept = Kept::Memory(bytes);
@@ -154,8 +165,14 @@ impl Inbound {
         Ok(())
     }
 
-    async fn spool(&mut self, held: BytesMut, bytes: Bytes, directory: &Path) -> Result<(), Fault> {
-        let mut file = temp_file(directory).map_err(Fault::here)?;
+    async fn spool(&mut self, held: BytesMut, bytes: Bytes, core: &Core) -> Result<(), Fault> {
+        let naming = match core.client_body_in_file_only {
+            InFileOnly::On => Naming::Kept,
+            InFileOnly::Off if !core.request_body_file_named => Naming::Unnamed,
+            _ => Naming::Request,
+        };
+        let temp = TempFile::new(&core.client_body_temp_path, naming).map_err(Fault::here)?;
+        let mut file = &*temp.file;
         let mut len = (held.len() + bytes.len()) as u64;
         file.write_all(&held).and_then(|()| file.write_all(&bytes)).map_err(Fault::here)?;
         drop((held, bytes));
@@ -163,7 +180,7 @@ impl Inbound {
             file.write_all(&bytes).map_err(Fault::here)?;
             len += bytes.len() as u64;
         }
-        self.kept = Kept::File(FilePart { file: Rc::new(file), offset: 0, len });
+        self.kept = Kept::File(temp, len);
         Ok(())
     }
 
@@ -269,18 +286,6 @@ impl Inbound {
         }
         Ok(())
     }
-}
-
-/// A file without a name, which disappears with its last descriptor.
-pub fn temp_file(directory: &Path) -> std::io::Result<File> {
-    let made = std::fs::create_dir_all(directory);
-    let open = || {
-        let path = directory.join(format!("{:016x}", crate::net::clock::random()));
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        std::fs::remove_file(&path)?;
-        Ok(file)
-    };
-    made.and_then(|()| open())
 }
 
 /// Reads part of a file into memory, for streams that cannot send files.

@@ -9,7 +9,7 @@ use super::Seal;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Offset, Seconds, Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem, block, many, on, units};
-use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, Lingering, Tokens};
+use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, InFileOnly, Lingering, Tokens};
 use crate::http::mime::Types;
 use crate::http::{Value, Variable};
 use crate::net::Level;
@@ -98,7 +98,8 @@ impl super::Module for Module {
         on("client_body_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.client_body_timeout)),
         on("client_body_temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.core.client_body_temp_path)),
         on("client_body_in_file_only", SCOPES, 1..=1, |c, a| {
-            pick(a, &mut c.core.client_body_in_file_only, &[("off", false), ("on", true), ("clean", true)])
+            let values = [("off", InFileOnly::Off), ("on", InFileOnly::On), ("clean", InFileOnly::Clean)];
+            pick(a, &mut c.core.client_body_in_file_only, &values)
         }),
         on("client_body_in_single_buffer", SCOPES, 1..=1, |_, a| a.set(&mut false)),
         // Connections.
@@ -200,6 +201,7 @@ impl super::Module for Module {
         conf.core.types = Some(conf.types.unwrap_or_else(|| Arc::new(Types::builtin())));
         conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx));
         conf.core.prefix = cx.env.prefix.clone();
+        conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
         conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
         // Locals do not survive a clone, but the value itself moves.
         conf.core.location = conf.place.0.name;

@@ -77,7 +77,10 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("request_id", |_, r, _, out| put(out, r.id().as_bytes())),
     variable("request_completion", |_, r, _, out| put(out, if r.sent.complete { b"OK" } else { b"" })),
     variable("request_body", |_, r, _, out| r.body.in_memory().is_some_and(|body| put(out, &body))),
-    variable("request_body_file", |_, _, _, _| false),
+    variable("request_body_file", |_, r, _, out| {
+        use std::os::unix::ffi::OsStrExt;
+        r.body.file_path().is_some_and(|path| put(out, path.as_os_str().as_bytes()))
+    }),
     Variable {
         name: "limit_rate",
         get: |_, r, _, out| number(out, r.limit_rate.unwrap_or_default()),

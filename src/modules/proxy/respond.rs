@@ -1,6 +1,7 @@
 //! From the upstream's reply to our response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -82,9 +83,8 @@ async fn outgoing(loc: &Loc, to: &super::pass::Destination, request: &mut Reques
 
 /// Reads the client's body into memory or a file.
 async fn read(request: &mut Request) -> Result<(), u16> {
-    let core = request.core();
-    let (memory, directory) = (core.client_body_buffer_size, core.client_body_temp_path.clone());
-    let result = request.body.read_all(memory, &directory).await;
+    let scope = Arc::clone(&request.scope);
+    let result = request.body.read_all(scope.core()).await;
     let Err(fault) = result else { return Ok(()) };
     use crate::http::Cause;
     match (fault.side, &fault.cause) {
