@@ -1,9 +1,9 @@
 //! Dates in headers and logs: RFC 9110 section 5.6.7, https://nginx.org/en/docs/http/ngx_http_log_module.html#log_format
 //! and https://nginx.org/en/docs/ngx_core_module.html#error_log
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -27,10 +27,59 @@ pub struct Texts {
     pub syslog: String,
 }
 
+/// How often a thread's time is read before it is looked at again.
+const USES: u32 = 64;
+
+#[derive(Clone, Copy)]
+struct Read {
+    instant: Instant,
+    unix: Duration,
+    /// Uses that are left; a thread that does not call [`refresh`] has none.
+    uses: u32,
+}
+
+thread_local! {
+    static READ: Cell<Option<Read>> = const { Cell::new(None) };
+}
+
+/// Reads the time for what this thread does in one turn of its event loop, as nginx does.
+pub fn refresh() {
+    READ.set(Some(Read { uses: USES, ..read() }));
+}
+
+fn read() -> Read {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Read { instant: Instant::now(), unix, uses: 0 }
+}
+
+fn current() -> Read {
+    match READ.get() {
+        Some(last) if last.uses > 0 => {
+            READ.set(Some(Read { uses: last.uses - 1, ..last }));
+            last
+        }
+        Some(_) => {
+            refresh();
+            READ.get().unwrap_or_else(read)
+        }
+        None => read(),
+    }
+}
+
+/// The time of this turn of the event loop, for measuring.
+pub fn instant() -> Instant {
+    current().instant
+}
+
+/// The time between `then` and this turn of the event loop.
+pub fn since(then: Instant) -> Duration {
+    instant().saturating_duration_since(then)
+}
+
 /// The time since the epoch and its texts; the texts are made once a second on each thread.
 pub fn now() -> (Duration, Rc<Texts>) {
     thread_local!(static LAST: RefCell<(u64, Rc<Texts>)> = RefCell::new((u64::MAX, Rc::default())));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = current().unix;
     let texts = LAST.with_borrow_mut(|(second, texts)| {
         if *second != now.as_secs() {
             *second = now.as_secs();

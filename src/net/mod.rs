@@ -7,6 +7,7 @@ pub mod counts;
 pub mod log;
 pub mod resolver;
 pub mod stream;
+pub mod timer;
 
 pub use log::{ErrorLog, Level, LogFile};
 pub use stream::Stream;

@@ -49,9 +49,12 @@ impl Stream {
 
     /// Writes some of the slices.
     pub fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut *self.0.borrow_mut() {
-            Io::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Io::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        // One slice needs no vector, which the kernel would have to copy in.
+        match (&mut *self.0.borrow_mut(), slices) {
+            (Io::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Io::Tcp(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
+            (Io::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Io::Unix(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -177,11 +180,6 @@ impl Stream {
 fn send_file(to: impl AsFd, file: &File, offset: u64, len: usize) -> io::Result<usize> {
     let mut offset = i64::try_from(offset).map_err(io::Error::other)?;
     Ok(nix::sys::sendfile::sendfile(to, file, Some(&mut offset), len)?)
-}
-
-/// Runs `future` at most for `limit`; `None` when the time ran out.
-pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(limit, future).await.ok()
 }
 
 /// Room for `len` more bytes, without growing what is there already.

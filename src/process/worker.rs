@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet};
 
-use crate::net::Level;
 use crate::net::addr::Endpoint;
+use crate::net::{Level, clock, timer};
 use crate::serve::Worker;
 use crate::serve::accept::{self, Listener};
 use crate::table::Table;
@@ -38,6 +38,7 @@ pub fn start(
     let (commands, ear) = unbounded_channel();
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_unpark(clock::refresh)
             .enable_all()
             .on_thread_park(crate::modules::flush_logs)
             .build();
@@ -55,6 +56,7 @@ async fn work(table: Arc<Table>, sockets: Vec<(Endpoint, Socket)>, mut ear: Unbo
     let worker = Worker::new(table);
     let mut accepting = HashMap::new();
     listen(&worker, sockets, &mut accepting);
+    tokio::task::spawn_local(timer::watch());
     tokio::task::spawn_local(crate::upstream::pool::sweep());
     loop {
         match ear.recv().await {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::{Worker, connection};
 use crate::http::Client;
 use crate::net::addr::Endpoint;
+use crate::net::clock;
 use crate::net::counts::Stage;
 use crate::net::{Level, Stream};
 
@@ -30,7 +31,10 @@ pub async fn run(worker: Rc<Worker>, listener: Listener, at: Endpoint) {
     loop {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                let local = stream.local_addr().ok();
+                let local = match &at {
+                    Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
+                    _ => stream.local_addr().ok(),
+                };
                 (Stream::from(stream), Some(peer), local)
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None, None)),
@@ -66,7 +70,7 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         local_text: at.to_string().into(),
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
         requests: std::cell::Cell::new(0),
-        started: Instant::now(),
+        started: clock::instant(),
         stage: Stage::accepted(),
     }
 }

@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::head::{self, Head, Refusal};
 use super::{Worker, build, phases};
@@ -13,7 +12,8 @@ use crate::http::flow::{Cause, Fault, Side};
 use crate::http::h1::write::{self, Rate, Writer};
 use crate::http::{Body, Client, Request, Response};
 use crate::net::addr::Endpoint;
-use crate::net::stream::within;
+use crate::net::clock;
+use crate::net::timer::within;
 use crate::net::{Level, Stream};
 use crate::table::{Listen, Location, Table};
 use crate::upstream;
@@ -64,14 +64,16 @@ impl Place {
     }
 }
 
+/// Bodies up to this many bytes are copied behind their head.
+const COPIED: usize = 2048;
+
 /// How long a connection lingers: in all, and without a byte.
 type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
+    let mut nodelay = false;
     loop {
-        let listen = place.listen(worker, client, at)?;
-        let server = Arc::clone(&listen.default.root.loc.core.server);
         let pipelined = !client.input.borrow().is_empty();
         if let Some(limit) = idle
             && !pipelined
@@ -79,9 +81,10 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         {
             return None;
         }
-        let deadline = Instant::now() + server.client_header_timeout;
-        let read = head::read(client, &server, deadline).await;
-        let started = std::time::Instant::now();
+        let listen = place.listen(worker, client, at)?;
+        let server = Arc::clone(&listen.default.root.loc.core.server);
+        let started = clock::instant();
+        let read = head::read(client, &server, started + server.client_header_timeout).await;
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
         let (mut request, server, refused) = match read {
@@ -90,8 +93,13 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         };
         request.pipelined = pipelined;
         let (response, location) = phases::serve(&mut request, &server, refused).await;
-        let kept = respond(&mut request, response, &location).await;
         let core = &location.loc.core;
+        // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
+        let several = idle.is_some() || !matches!(response.body, Body::Empty | Body::Full(_));
+        if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
+            client.stream.set_nodelay(true);
+        }
+        let kept = respond(&mut request, response, &location).await;
         if kept && !worker.is_stopping() {
             idle = Some(core.keepalive_timeout);
             continue;
@@ -111,11 +119,12 @@ async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
     client.stage.wait();
     // An idle connection holds no buffer.
     *client.input.borrow_mut() = Default::default();
-    tokio::select! {
-        biased;
-        ready = within(limit, client.stream.readable()) => matches!(ready, Some(Ok(()))),
-        () = worker.stop.notified() => false,
-    }
+    let ready = std::future::poll_fn(|cx| match client.stream.poll_readable(cx) {
+        Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+        Poll::Pending if worker.is_stopping() => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+    });
+    within(limit, ready).await == Some(true)
 }
 
 /// Makes a request of what was understood of a refused head, so that it can be answered and logged.
@@ -179,10 +188,17 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let core = &core.loc.core;
     request.sent.head_bytes = out.len() as u64;
     request.sent.head = head.into();
-    let (body, tunnel) = match body {
+    let (mut body, tunnel) = match body {
         Body::Tunnel(tunnel) => (Body::Empty, Some(tunnel)),
         body => (body, None),
     };
+    // A small body is cheaper to copy behind the head than to write from a place of its own.
+    if let (Body::Full(bytes), false) = (&body, chunked)
+        && bytes.len() <= COPIED
+    {
+        out.extend_from_slice(bytes);
+        body = Body::Empty;
+    }
     let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
@@ -249,11 +265,11 @@ async fn linger(client: &Client, (time, pause): Linger) {
     if client.stream.shutdown().await.is_err() {
         return;
     }
-    let end = Instant::now() + time;
+    let end = clock::instant() + time;
     let mut waste = bytes::BytesMut::with_capacity(4096);
     loop {
         waste.clear();
-        let step = pause.min(end.saturating_duration_since(Instant::now()));
+        let step = pause.min(end.saturating_duration_since(clock::instant()));
         match within(step, client.stream.read(&mut waste, 4096)).await {
             Some(Ok(n)) if n > 0 => {}
             _ => return,

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
+use std::time::Instant;
 
 use crate::http::core::Server;
 use crate::http::h1::parse::{self, Field, Line, RequestLine, Side};
 use crate::http::request::Client;
-use crate::net::stream::{make_room, within};
+use crate::net::clock;
+use crate::net::stream::make_room;
+use crate::net::timer::within;
 
 /// A head as it lies in its buffer.
 #[derive(Default)]
@@ -56,7 +58,7 @@ pub async fn read(client: &Rc<Client>, server: &Server, deadline: Instant) -> Re
         let room = if input.is_empty() { server.client_header_buffer_size } else { buffers.size };
         make_room(&mut input, usize::try_from(room).unwrap_or(1024));
         drop(input);
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(clock::instant());
         let read = within(
             left,
             std::future::poll_fn(|cx| client.stream.poll_read(cx, &mut client.input.borrow_mut(), 32 << 10)),

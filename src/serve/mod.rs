@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::net::timer;
 use crate::table::Table;
 
 pub mod accept;
@@ -19,8 +20,6 @@ pub mod tunnel;
 /// What the connections of one thread share.
 pub struct Worker {
     table: RefCell<Arc<Table>>,
-    /// Wakes idle connections when the worker stops.
-    pub stop: Notify,
     stopping: Cell<bool>,
     connections: Cell<u64>,
     /// Wakes whoever waits for the last connection.
@@ -32,7 +31,6 @@ impl Worker {
     pub fn new(table: Arc<Table>) -> Rc<Self> {
         Rc::new(Self {
             table: RefCell::new(table),
-            stop: Notify::new(),
             stopping: Cell::new(false),
             connections: Cell::new(0),
             idle: Notify::new(),
@@ -52,7 +50,7 @@ impl Worker {
     /// Ends idle connections, and the others after their request.
     pub fn quit(&self) {
         self.stopping.set(true);
-        self.stop.notify_waiters();
+        timer::wake_all();
     }
 
     /// Whether the worker is stopping.

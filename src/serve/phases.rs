@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::errors;
 use crate::http::{Agent, Flow, Method, Request, Response, Scope, Target};
 use crate::net::Level;
+use crate::net::clock;
 use crate::table::tree::Found;
 use crate::table::{Location, Server};
 
@@ -237,7 +238,7 @@ fn keep(request: &mut Request) {
     let keep = request.keep_alive
         && !core.keepalive_timeout.is_zero()
         && client.requests.get() < core.keepalive_requests
-        && client.started.elapsed() <= core.keepalive_time
+        && clock::since(client.started) <= core.keepalive_time
         && !disabled();
     request.keep_alive = keep;
 }

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::http::body::Tunnel;
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::net::Stream;
-use crate::net::stream::{make_room, within};
+use crate::net::stream::make_room;
+use crate::net::timer::within;
 
 const PIECE: usize = 16 << 10;
 

@@ -16,7 +16,9 @@ use crate::http::h1::write::{Rate, Writer};
 use crate::http::request::{Attempt, Client};
 use crate::http::{Body, Cause, Fault, Request, Stage};
 use crate::net::addr::Endpoint;
-use crate::net::stream::{make_room, within};
+use crate::net::clock;
+use crate::net::stream::make_room;
+use crate::net::timer::within;
 use crate::net::{Level, Stream};
 
 /// Tries the server that `choice` holds.
@@ -27,7 +29,7 @@ pub async fn run<P: Protocol>(
     outgoing: &Outgoing,
     request: &mut Request,
 ) -> Result<Tried, Failed> {
-    let started = Instant::now();
+    let started = clock::instant();
     let (at, name) = match choice.peer() {
         Some(peer) => (peer.address.clone(), peer.name.clone()),
         None => return Err(Failed::new(NextUpstream::ERROR, Stage::Connect)),
@@ -44,7 +46,7 @@ pub async fn run<P: Protocol>(
             if let Some(record) = record {
                 record.status = head.status;
                 record.connect_time = Some(connected - started);
-                record.header_time = Some(started.elapsed());
+                record.header_time = Some(clock::since(started));
                 record.sent = outgoing.head.len() as u64 + outgoing.body.len().unwrap_or_default();
                 record.received = head.size + rest.len() as u64;
             }
@@ -54,7 +56,7 @@ pub async fn run<P: Protocol>(
             let failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
                 record.status = failed.status();
-                record.response_time = Some(started.elapsed());
+                record.response_time = Some(clock::since(started));
             }
             drop(attempts);
             report::url(request, &name, &outgoing.head);
@@ -105,7 +107,7 @@ async fn talk<P: Protocol>(
         }
     };
     connection.requests += 1;
-    let connected = Instant::now();
+    let connected = clock::instant();
     progress.sent = true;
     let early = send(conf, outgoing, request, &connection.stream).await?;
     let client = std::rc::Rc::clone(&request.client);

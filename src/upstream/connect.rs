@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -12,7 +12,8 @@ use super::pool::Connection;
 use crate::http::{Cause, Fault, Stage};
 use crate::net::Stream;
 use crate::net::addr::Endpoint;
-use crate::net::stream::within;
+use crate::net::clock;
+use crate::net::timer::within;
 
 /// Opens a connection within `connect_timeout`.
 pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Result<Connection, Fault> {
@@ -31,7 +32,7 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Re
     };
     let limit: Duration = conf.connect_timeout;
     match within(limit, opening).await {
-        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: Instant::now(), requests: 0 }),
+        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0 }),
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }

@@ -18,6 +18,7 @@ use crate::http::flow::Side;
 use crate::http::request::Attempt;
 use crate::http::{Body, Cause, Fault, Headers, Method, Request, Stage};
 use crate::net::Level;
+use crate::net::clock;
 
 /// What a protocol brings to an exchange.
 pub trait Protocol {
@@ -89,7 +90,7 @@ pub async fn run<P: Protocol>(
     outgoing: &Outgoing,
     request: &mut Request,
 ) -> Result<Reply, u16> {
-    let begun = Instant::now();
+    let begun = clock::instant();
     let mut choice = Choice::new(Arc::clone(peers));
     if conf.next_upstream_tries > 0 {
         choice.tries = choice.tries.min(conf.next_upstream_tries);
@@ -126,7 +127,7 @@ pub async fn run<P: Protocol>(
         if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
             kind |= NextUpstream::NON_IDEMPOTENT;
         }
-        let late = !conf.next_upstream_timeout.is_zero() && begun.elapsed() >= conf.next_upstream_timeout;
+        let late = !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout;
         let streamed = failed.sent && outgoing.stream.is_some();
         if status == 499 || choice.tries == 0 || !conf.next_upstream.has_all(kind) || late || streamed {
             return Err(status);
@@ -200,7 +201,7 @@ impl Tried {
 fn again(conf: &Conf, choice: &Choice, outgoing: &Outgoing, request: &Request, status: u16, begun: Instant) -> bool {
     let repeatable = !matches!(request.method, Method::Post | Method::Lock | Method::Patch)
         || conf.next_upstream.has(NextUpstream::NON_IDEMPOTENT);
-    let late = !conf.next_upstream_timeout.is_zero() && begun.elapsed() >= conf.next_upstream_timeout;
+    let late = !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout;
     conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && outgoing.stream.is_none() && !late
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Peers;
 use crate::net::Stream;
+use crate::net::clock;
 
 /// How often connections that idled too long or were closed are let go.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ pub fn take(key: Key) -> Option<Connection> {
         let idle = pool.get_mut(&key.0)?;
         while let Some(at) = idle.iter().rposition(|(other, _)| *other == key) {
             let (_, found) = idle.remove(at);
-            if found.until > Instant::now() && found.connection.stream.is_quiet() {
+            if found.until > clock::instant() && found.connection.stream.is_quiet() {
                 return Some(found.connection);
             }
         }
@@ -49,7 +50,7 @@ pub fn take(key: Key) -> Option<Connection> {
 
 /// Keeps a connection, as far as its group allows.
 pub fn put(key: Key, peers: &Peers, connection: Connection) {
-    let now = Instant::now();
+    let now = clock::instant();
     let spent = connection.requests >= peers.keepalive_requests || now - connection.opened > peers.keepalive_time;
     if peers.keepalive == 0 || spent {
         return;
@@ -68,7 +69,7 @@ pub fn put(key: Key, peers: &Peers, connection: Connection) {
 pub async fn sweep() {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let now = Instant::now();
+        let now = clock::instant();
         POOL.with_borrow_mut(|pool| {
             pool.retain(|_, idle| {
                 idle.retain(|(_, idle)| idle.until > now && idle.connection.stream.is_quiet());

@@ -1,13 +1,11 @@
 //! The body of a reply on its way through: bounded by the buffers of its directives, one read at a time.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Sleep;
 
 use super::balance::Choice;
 use super::exchange::{Length, Reply};
@@ -16,7 +14,9 @@ use super::{Conf, Peers};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::request::Attempt;
 use crate::http::{Body, Cause, Chunk, Fault, Source, Stage};
+use crate::net::clock;
 use crate::net::stream::make_room;
+use crate::net::timer::Limit;
 
 /// The body of a reply, and what becomes of its connection.
 pub fn body(reply: Reply, conf: &Conf, bodiless: bool) -> Body {
@@ -40,7 +40,7 @@ pub fn body(reply: Reply, conf: &Conf, bodiless: bool) -> Body {
     }
     let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(4096, 256 << 10);
     let timeout = conf.read_timeout;
-    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, sleep: None, done: false }))
+    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit: Limit::default(), done: false }))
 }
 
 enum Framing {
@@ -68,7 +68,7 @@ impl End {
     /// Notes the time and gives connection and server back.
     fn finish(&mut self) {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
-            attempt.response_time = Some(self.started.elapsed());
+            attempt.response_time = Some(clock::since(self.started));
         }
         let (tier, place) = self.choice.key();
         let peers: &Peers = self.choice.peers();
@@ -85,7 +85,7 @@ struct Stream {
     framing: Framing,
     room: usize,
     timeout: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
+    limit: Limit,
     done: bool,
 }
 
@@ -153,7 +153,6 @@ impl Stream {
 
     fn finish(&mut self) {
         self.done = true;
-        self.sleep = None;
         self.end.finish();
     }
 
@@ -163,17 +162,12 @@ impl Stream {
         make_room(&mut self.buf, self.room);
         match connection.stream.poll_read(cx, &mut self.buf, self.room) {
             Poll::Ready(read) => {
-                self.sleep = None;
+                self.limit.clear();
                 return Poll::Ready(read.map_err(|error| fault(Cause::Io(error))));
             }
             Poll::Pending => {}
         }
-        let timeout = self.timeout;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        match sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(fault(Cause::TimedOut))),
-            Poll::Pending => Poll::Pending,
-        }
+        self.limit.poll_over(cx, self.timeout).map(|()| Err(fault(Cause::TimedOut)))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::request::Client;
 use crate::http::temp::{Naming, TempFile};
 use crate::http::{Body, Core, FilePart};
-use crate::net::stream::{make_room, within};
+use crate::net::stream::make_room;
+use crate::net::timer::within;
 
 /// How the end of a body is found.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::chunked;
 use super::inbound::read_part;
@@ -14,7 +14,7 @@ use crate::http::core::{Core, Tokens};
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::request::Version;
 use crate::http::{Body, Chunk, Head, Headers, Known, Request};
-use crate::net::stream::within;
+use crate::net::timer::within;
 use crate::net::{Stream, clock};
 
 /// Bytes that are gathered before they are written.
@@ -212,7 +212,7 @@ impl<'a> Writer<'a> {
     /// A writer that has written nothing.
     pub fn new(stream: &'a Stream, timeout: Duration, rate: Rate) -> Self {
         let queue = VecDeque::with_capacity(4);
-        Self { stream, timeout, rate, sent: 0, queue, queued: 0, started: Instant::now() }
+        Self { stream, timeout, rate, sent: 0, queue, queued: 0, started: clock::instant() }
     }
 
     /// Queues bytes for the next write.

@@ -58,7 +58,7 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("server_name", |core, _, _, out| put(out, &core.server.name)),
     variable("connection", |_, r, _, out| number(out, r.client.number)),
     variable("connection_requests", |_, r, _, out| number(out, r.client.requests.get())),
-    variable("connection_time", |_, r, _, out| seconds(out, r.client.started.elapsed())),
+    variable("connection_time", |_, r, _, out| seconds(out, clock::since(r.client.started))),
     variable("pipe", |_, r, _, out| put(out, if r.pipelined { b"p" } else { b"." })),
     variable("scheme", |_, _, _, out| put(out, b"http")),
     variable("https", |_, _, _, out| put(out, b"")),
@@ -73,7 +73,7 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("request_filename", |core, r, _, out| put(out, &core.map_uri(r, &r.uri))),
     // The request as a whole.
     variable("request_length", |_, r, _, out| number(out, r.head_len + r.body.received())),
-    variable("request_time", |_, r, _, out| seconds(out, r.started.elapsed())),
+    variable("request_time", |_, r, _, out| seconds(out, clock::since(r.started))),
     variable("request_id", |_, r, _, out| put(out, r.id().as_bytes())),
     variable("request_completion", |_, r, _, out| put(out, if r.sent.complete { b"OK" } else { b"" })),
     variable("request_body", |_, r, _, out| r.body.in_memory().is_some_and(|body| put(out, &body))),
