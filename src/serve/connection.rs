@@ -10,7 +10,9 @@ use super::head::{self, Head, Refusal};
 use super::{Worker, build, phases};
 use crate::http::core::Lingering;
 use crate::http::flow::{Cause, Fault, Side};
+use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Rate, Writer};
+use crate::http::request::Version;
 use crate::http::{Body, Client, Request, Response};
 use crate::net::addr::Endpoint;
 use crate::net::stream::within;
@@ -80,7 +82,7 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
             return None;
         }
         let deadline = Instant::now() + server.client_header_timeout;
-        let read = head::read(client, &server, deadline).await;
+        let read = head::read(client, &listen, deadline).await;
         let started = std::time::Instant::now();
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
@@ -99,7 +101,10 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         let unread = !request.body.is_done() || !client.input.borrow().is_empty();
         let lingers = match core.lingering_close {
             Lingering::Always => true,
-            Lingering::On => request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked() || unread,
+            Lingering::On => {
+                let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
+                body || unread || refused == Some(494)
+            }
             Lingering::Off => false,
         };
         return (lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout));
@@ -137,6 +142,13 @@ fn refuse(
             }
             None
         }
+        Refusal::Line(bad) => {
+            if bad == BadLine::Method09 {
+                request.version = Version::HTTP_09;
+            }
+            request.log(Level::Info, &format!("{bad} while reading client request line"));
+            Some((request, server, Some(bad.status())))
+        }
         Refusal::Status(408, log) => {
             request.log(Level::Info, &log);
             if !blank {
@@ -172,7 +184,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     }
     settle(request);
     let mut out = Vec::with_capacity(512);
-    if request.version > crate::http::request::Version::HTTP_09 {
+    if request.version > Version::HTTP_09 {
         write::head(request, &mut head, chunked, &mut out);
     }
     let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(&location));
