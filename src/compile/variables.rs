@@ -57,7 +57,7 @@ pub fn define(main: &Main, env: &Env) -> Result<Definitions, Vec<Diag>> {
             (None, Some((row, suffix))) if !name.slot || row.set.is_some() => {
                 Definition::Builtin(row.builtin, suffix, row.set)
             }
-            _ if name.slot => Definition::Slot(slot()),
+            _ if name.slot => Definition::Slot(slot(), name.set),
             _ => {
                 problems.push(unknown(&env.names, &rows, name));
                 continue;

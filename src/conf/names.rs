@@ -24,6 +24,8 @@ pub struct Name {
     pub first: Option<Span>,
     /// Whether a directive gives it its value (`set`, a named capture), into a slot of the request.
     pub slot: bool,
+    /// Whether `set` does: reading it earlier is worth a warning.
+    pub set: bool,
     /// The directive that first defined it.
     pub defined: Option<Span>,
 }
@@ -36,7 +38,7 @@ impl Names {
             return id;
         }
         let id = VarId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(Name { name: name.clone(), first: at, slot: false, defined: None });
+        self.list.push(Name { name: name.clone(), first: at, slot: false, set: false, defined: None });
         self.ids.insert(name, id);
         id
     }
@@ -47,6 +49,15 @@ impl Names {
         if let Some(entry) = self.list.get_mut(id.0 as usize) {
             entry.slot = true;
             entry.defined = entry.defined.or(at);
+        }
+        id
+    }
+
+    /// Marks `name` as one that `set` stores a value for.
+    pub fn set(&mut self, name: &str, at: Option<Span>) -> VarId {
+        let id = self.slot(name, at);
+        if let Some(entry) = self.list.get_mut(id.0 as usize) {
+            entry.set = true;
         }
         id
     }

@@ -286,13 +286,13 @@ impl Request {
     pub fn variable(&self, id: VarId, out: &mut Vec<u8>) -> bool {
         match self.scope.definition(id) {
             Some(Definition::Builtin(builtin, suffix, _)) => self.scope.builtin(*builtin, self, suffix, out),
-            Some(Definition::Slot(slot)) => match self.vars.slot(*slot) {
+            Some(Definition::Slot(slot, warn)) => match self.vars.slot(*slot) {
                 Some(value) => {
                     out.extend_from_slice(&value);
                     true
                 }
                 None => {
-                    if self.core().uninitialized_variable_warn {
+                    if *warn && self.core().uninitialized_variable_warn {
                         let name = self.scope.name(id);
                         self.log(Level::Warn, &format!("using uninitialized \"{name}\" variable"));
                     }
@@ -315,7 +315,7 @@ impl Request {
 
     /// Stores the value of a named group, where `set` or a pattern gave the name a slot.
     pub fn keep(&self, id: VarId, value: Bytes) {
-        if let Some(Definition::Slot(slot) | Definition::Computed(slot, _)) = self.scope.definition(id) {
+        if let Some(Definition::Slot(slot, _) | Definition::Computed(slot, _)) = self.scope.definition(id) {
             self.vars.set_slot(*slot, value);
         }
     }
@@ -327,7 +327,7 @@ impl Request {
                 let set = *set;
                 set(self, value);
             }
-            Some(Definition::Slot(slot) | Definition::Computed(slot, _)) => self.vars.set_slot(*slot, value),
+            Some(Definition::Slot(slot, _) | Definition::Computed(slot, _)) => self.vars.set_slot(*slot, value),
             _ => {}
         }
     }

@@ -54,8 +54,8 @@ pub trait Computed: Send + Sync + std::fmt::Debug {
 pub enum Definition {
     /// A module's row, what follows the prefix of a family, and how `set` writes it.
     Builtin(Builtin, Bytes, Option<Set>),
-    /// A slot of the request (`set`, named captures).
-    Slot(u16),
+    /// A slot of the request (`set`, named captures), and whether reading it too early is worth a warning.
+    Slot(u16, bool),
     /// A computed value, cached in a slot.
     Computed(u16, std::sync::Arc<dyn Computed>),
 }

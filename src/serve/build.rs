@@ -55,6 +55,10 @@ pub fn refused(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: 
         let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
         request.line = head.bytes.slice(..end);
     }
+    if head.line.is_some() {
+        // What is wrong with the fields comes first.
+        let _ = path(&mut request, listen);
+    }
     let mut server = Arc::clone(&listen.default);
     for field in &head.fields {
         let known = request.headers.push_slice(field.name.clone(), field.value.clone());
@@ -168,9 +172,9 @@ fn fields(request: &mut Request, listen: &Arc<Listen>, head: &Head, server: &mut
     Ok(())
 }
 
-/// Takes the target apart. Whether slashes are merged is the default server's to say: no other is known yet.
+/// Takes the target apart; one that cannot be is dropped. Whether slashes are merged is the default server's to say: no other is known yet.
 fn path(request: &mut Request, listen: &Listen) -> Result<(), Refusal> {
-    let target = request.target.clone();
+    let target = std::mem::take(&mut request.target);
     let normal = uri::normalise(&target, listen.default.root.loc.core.server.merge_slashes)
         .map_err(|bad| (400, format!("{bad} while reading client request line")))?;
     request.plain = matches!(normal.path, Cow::Borrowed(_));
@@ -179,6 +183,7 @@ fn path(request: &mut Request, listen: &Listen) -> Result<(), Refusal> {
         Cow::Borrowed(path) => target.slice_ref(path),
         Cow::Owned(path) => path.into(),
     };
+    request.target = target;
     Ok(())
 }
 

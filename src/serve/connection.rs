@@ -9,7 +9,9 @@ use super::head::{self, Head, Refusal};
 use super::{Worker, build, phases};
 use crate::http::core::Lingering;
 use crate::http::flow::{Cause, Fault, Side};
+use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Rate, Writer};
+use crate::http::request::Version;
 use crate::http::{Body, Client, Request, Response};
 use crate::net::addr::Endpoint;
 use crate::net::clock;
@@ -82,9 +84,9 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
             return None;
         }
         let listen = place.listen(worker, client, at)?;
-        let server = Arc::clone(&listen.default.root.loc.core.server);
         let started = clock::instant();
-        let read = head::read(client, &server, started + server.client_header_timeout).await;
+        let timeout = listen.default.root.loc.core.server.client_header_timeout;
+        let read = head::read(client, &listen, started + timeout).await;
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
         let (mut request, server, refused) = match read {
@@ -107,7 +109,10 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         let unread = !request.body.is_done() || !client.input.borrow().is_empty();
         let lingers = match core.lingering_close {
             Lingering::Always => true,
-            Lingering::On => request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked() || unread,
+            Lingering::On => {
+                let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
+                body || unread || refused == Some(494)
+            }
             Lingering::Off => false,
         };
         return (lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout));
@@ -146,6 +151,13 @@ fn refuse(
             }
             None
         }
+        Refusal::Line(bad) => {
+            if bad == BadLine::Method09 {
+                request.version = Version::HTTP_09;
+            }
+            request.log(Level::Info, &format!("{bad} while reading client request line"));
+            Some((request, server, Some(bad.status())))
+        }
         Refusal::Status(408, log) => {
             request.log(Level::Info, &log);
             if !blank {
@@ -181,7 +193,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     }
     settle(request);
     let mut out = Vec::with_capacity(512);
-    if request.version > crate::http::request::Version::HTTP_09 {
+    if request.version > Version::HTTP_09 {
         write::head(request, &mut head, chunked, &mut out);
     }
     let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(&location));

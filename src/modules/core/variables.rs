@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::http::core::Core;
 use crate::http::headers::Known;
-use crate::http::request::Version;
 use crate::http::variable::variable;
 use crate::http::{Request, Variable, uri};
 use crate::net::clock;
@@ -119,12 +118,10 @@ fn seconds(out: &mut Vec<u8>, time: std::time::Duration) -> bool {
     true
 }
 
-fn protocol(request: &Request) -> &'static [u8] {
-    match request.version {
-        Version::HTTP_09 => b"HTTP/0.9",
-        Version::HTTP_10 => b"HTTP/1.0",
-        _ => b"HTTP/1.1",
-    }
+/// The protocol as the request line writes it.
+fn protocol(request: &Request) -> &[u8] {
+    let at = memchr::memmem::rfind(&request.line, b"HTTP/").filter(|_| !request.method_name.is_empty());
+    at.and_then(|at| request.line.get(at..)).unwrap_or_default()
 }
 
 fn set_args(request: &mut Request, value: Bytes) {

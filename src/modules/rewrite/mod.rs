@@ -149,7 +149,7 @@ fn set(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         return Err(Problem::new(format!("invalid variable name \"{}\"", text(args.word(0)))).at(0));
     };
     let at = args.directive().args.first().map(|word| word.span);
-    let id = args.env.names.slot(&text(name), at);
+    let id = args.env.names.set(&text(name), at);
     let value = Value::read(args.word(1), args).map_err(|problem| problem.at(1))?;
     conf.push(Op::Set { id, value })
 }

@@ -125,6 +125,8 @@ fn steps(program: &[Op], request: &mut Request) -> End {
 }
 
 fn respond(status: u16, value: Option<&Value>, request: &mut Request) -> Flow {
+    // The text may speak of `$status`.
+    request.sent.head.borrow_mut().status = status;
     let text = match value {
         Some(value) => value.bytes(request),
         None if status >= 400 => return Flow::Fail(status),
