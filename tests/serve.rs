@@ -21,6 +21,7 @@
 //! Exchanges that follow one another without an empty line share a connection. `%%PORT%%` and `%%DIR%%` are filled in.
 //! `UPDATE=1` writes the answers anew. With `NGINX=path` that server must answer the same, except where a line begins with
 //! `# differs: ` and a reason.
+#![cfg(test)]
 
 use std::fs;
 use std::io;
