@@ -163,7 +163,7 @@ fn answer(connection: &mut Option<Connection>, port: u16, request: &str) -> io::
     };
     open.send(bytes.as_bytes())?;
     let response = open.read_response(request.starts_with("HEAD "))?;
-    *connection = Some(open);
+    *connection = Some(open).filter(|_| response.header("Connection") != Some("close"));
     Ok(response)
 }
 

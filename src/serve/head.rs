@@ -121,7 +121,7 @@ impl Progress {
             self.next = next;
             self.fields.push(field);
             if self.fields.len() as u64 > server.max_headers {
-                return Err(Refusal::Status(400, "client sent too many header lines".to_owned()));
+                return Err(Refusal::Status(494, "client sent too many header lines".to_owned()));
             }
         }
     }
