@@ -3,6 +3,7 @@
 //! A fixture is a configuration, whole or bare, with its findings drawn in (see `kit/carets.rs`); one without any compiles
 //! clean. `UPDATE=1` draws them anew. With `NGINX=path` the same files go through `nginx -t`: it must accept the same ones
 //! and print the same sentence for each error, except where a line begins with `# differs: ` and a reason.
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::io;

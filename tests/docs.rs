@@ -1,5 +1,6 @@
 //! docs/DIRECTIVES.md and docs/VARIABLES.md are what the rows of the modules say; `UPDATE=1` writes them anew.
 //! The names are those of <https://nginx.org/en/docs/dirindex.html> and <https://nginx.org/en/docs/varindex.html>.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

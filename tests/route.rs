@@ -3,6 +3,7 @@
 //!
 //! A fixture is a bare configuration, `----`, and lines `host path -> server | location`, where a host may be followed by
 //! `@` and the address the request came to. `UPDATE=1` writes the answers anew.
+#![cfg(test)]
 
 use std::fs;
 use std::path::Path;

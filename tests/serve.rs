@@ -21,6 +21,7 @@
 //! Exchanges that follow one another without an empty line share a connection. `%%PORT%%` and `%%DIR%%` are filled in.
 //! `UPDATE=1` writes the answers anew. With `NGINX=path` that server must answer the same, except where a line begins with
 //! `# differs: ` and a reason.
+#![cfg(test)]
 
 use std::fs;
 use std::io;
@@ -162,7 +163,7 @@ fn answer(connection: &mut Option<Connection>, port: u16, request: &str) -> io::
     };
     open.send(bytes.as_bytes())?;
     let response = open.read_response(request.starts_with("HEAD "))?;
-    *connection = Some(open);
+    *connection = Some(open).filter(|_| response.header("Connection") != Some("close"));
     Ok(response)
 }
 

@@ -194,6 +194,8 @@ pub struct Upstream {
 pub struct Sent {
     /// The head as it left, or as far as it got.
     pub head: RefCell<Head>,
+    /// The fields behind the body, as far as they got.
+    pub trailers: RefCell<Headers>,
     /// All bytes on the wire.
     pub bytes: u64,
     /// Bytes of the head alone.

@@ -30,6 +30,8 @@ pub struct Head {
     pub location: Option<Bytes>,
     /// Whether the request's conditions (`If-Modified-Since` and the like) do not apply to it.
     pub unconditional: bool,
+    /// Whether fields follow the body where it is sent in chunks.
+    pub trailers: bool,
     /// Whether byte ranges may be served from the body.
     pub allow_ranges: bool,
     /// Everything else, in order.

@@ -78,6 +78,8 @@ pub trait Module {
     fn filter(_: &Self::Loc, _: &Request, _: &mut Head, body: Body) -> Body {
         body
     }
+    /// Adds to the fields behind the body, where `Head::trailers` announced some.
+    fn trailers(_: &Self::Loc, _: &Request) {}
     /// After the last byte.
     fn log(_: &Self::Loc, _: &Request) {}
 }
@@ -218,6 +220,11 @@ macro_rules! modules {
                     }
                 )+
                 body
+            }
+
+            /// The fields behind the body.
+            pub fn trailers(&self, request: &Request) {
+                $(<$name::Module as Module>::trailers(&self.$name, request);)+
             }
 
             /// The log phase.

@@ -183,7 +183,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         location.loc.log(request);
         return false;
     }
-    let chunked = write::frame(request, &head);
+    let chunked = write::frame(request, &mut head);
     if head.status == 204 && head.line.is_none() {
         (head.content_type, head.content_length) = (None, None);
     }
@@ -212,6 +212,11 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         body = Body::Empty;
     }
     let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
+    let trailers = || {
+        location.loc.trailers(request);
+        request.sent.trailers.borrow().clone()
+    };
+    writer.trailers = Some(&trailers);
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {

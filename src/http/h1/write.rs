@@ -12,7 +12,6 @@ use super::chunked;
 use super::inbound::read_part;
 use crate::http::core::{Core, Tokens};
 use crate::http::flow::{Cause, Fault, Stage};
-use crate::http::request::Version;
 use crate::http::{Body, Chunk, Head, Headers, Known, Request};
 use crate::net::timer::within;
 use crate::net::{Stream, clock};
@@ -202,6 +201,8 @@ pub struct Writer<'a> {
     pub rate: Rate,
     /// Bytes that were written.
     pub sent: u64,
+    /// Asked behind the last byte of a chunked body for the fields that follow it.
+    pub trailers: Option<&'a dyn Fn() -> Headers>,
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -212,7 +213,7 @@ impl<'a> Writer<'a> {
     /// A writer that has written nothing.
     pub fn new(stream: &'a Stream, timeout: Duration, rate: Rate) -> Self {
         let queue = VecDeque::with_capacity(4);
-        Self { stream, timeout, rate, sent: 0, queue, queued: 0, started: clock::instant() }
+        Self { stream, timeout, rate, sent: 0, trailers: None, queue, queued: 0, started: clock::instant() }
     }
 
     /// Queues bytes for the next write.
@@ -272,12 +273,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Queues the last chunk, with the fields that follow it.
-    fn last(&mut self, trailers: Option<Headers>) {
-        let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else {
+    fn last(&mut self, of_body: Option<Headers>) {
+        let own = self.trailers.map(|trailers| trailers());
+        let mut fields = of_body.iter().chain(&own).flat_map(Headers::iter).peekable();
+        if fields.peek().is_none() {
             return self.push(Bytes::from_static(chunked::LAST));
-        };
+        }
         let mut out = b"0\r\n".to_vec();
-        for item in trailers.iter() {
+        for item in fields {
             field(&mut out, item.name, item.value);
         }
         out.extend_from_slice(b"\r\n");
@@ -402,13 +405,17 @@ async fn timed(limit: Duration, write: impl Future<Output = std::io::Result<usiz
     }
 }
 
-/// Whether a response without a length is sent in chunks, or ends with the connection.
-pub fn frame(request: &mut Request, head: &Head) -> bool {
+/// Whether a response without a length, or with trailers, is sent in chunks; otherwise it ends with the connection.
+pub fn frame(request: &mut Request, head: &mut Head) -> bool {
     let bodiless = matches!(head.status, 101 | 204 | 304) || request.method == crate::http::Method::Head;
+    let may_chunk = request.core().may_chunk(request.version);
+    if head.trailers && may_chunk && !bodiless {
+        head.content_length = None;
+    }
     if head.content_length.is_some() || bodiless {
         return false;
     }
-    if request.version >= Version::HTTP_11 && request.core().chunked_transfer_encoding {
+    if may_chunk {
         return true;
     }
     request.keep_alive = false;

@@ -90,7 +90,7 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("bytes_sent", |_, r, _, out| number(out, r.sent.bytes)),
     variable("body_bytes_sent", |_, r, _, out| number(out, r.sent.bytes.saturating_sub(r.sent.head_bytes))),
     variable("sent_http_", sent_http),
-    variable("sent_trailer_", |_, _, _, _| false),
+    variable("sent_trailer_", |_, r, name, out| join(out, fields(&r.sent.trailers.borrow(), name), name)),
     // The machine.
     variable("hostname", |_, _, _, out| {
         let name = nix::unistd::gethostname().unwrap_or_default();

@@ -1,7 +1,6 @@
 //! `add_header`, `add_trailer` and `expires`: <https://nginx.org/en/docs/http/ngx_http_headers_module.html>
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -9,7 +8,7 @@ use super::Seal;
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, many, on};
-use crate::http::{Body, Chunk, Fault, Head, Headers, Known, Method, Request, Source, Value};
+use crate::http::{Body, Head, Known, Request, Value};
 use crate::net::clock;
 
 mod expires;
@@ -120,15 +119,31 @@ impl super::Module for Module {
     }
 
     fn filter(loc: &Loc, request: &Request, head: &mut Head, body: Body) -> Body {
-        let safe = matches!(head.status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308);
+        let safe = is_safe(head.status);
         if safe {
             loc.expires.apply(request, head);
         }
         for added in loc.headers.iter().filter(|added| safe || added.always) {
             added.apply(request, head);
         }
-        if loc.trailers.is_empty() { body } else { loc.with_trailers(request, head, body, safe) }
+        head.trailers |= loc.trailers.iter().any(|added| safe || added.always);
+        body
     }
+
+    fn trailers(loc: &Loc, request: &Request) {
+        let safe = is_safe(request.sent.head.borrow().status);
+        for added in loc.trailers.iter().filter(|added| safe || added.always) {
+            let value = added.value.bytes(request);
+            if !value.is_empty() {
+                request.sent.trailers.borrow_mut().push(&added.name, &value);
+            }
+        }
+    }
+}
+
+/// Whether fields go with a response of this status without `always`.
+fn is_safe(status: u16) -> bool {
+    matches!(status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308)
 }
 
 impl Added {
@@ -147,48 +162,6 @@ impl Added {
             _ if value.is_empty() => {}
             _ => head.headers.push(&self.name, &value),
         }
-    }
-}
-
-impl Loc {
-    fn with_trailers(&self, request: &Request, head: &mut Head, body: Body, safe: bool) -> Body {
-        let bodiless = request.method == Method::Head || head.status < 200 || matches!(head.status, 204 | 304);
-        if bodiless || !request.core().may_chunk(request.version) || matches!(body, Body::Tunnel(_)) {
-            return body;
-        }
-        let (mut fields, mut any) = (Headers::default(), false);
-        for added in self.trailers.iter().filter(|added| safe || added.always) {
-            any = true;
-            let value = request.showing(head, || added.value.get(request));
-            if !value.is_empty() {
-                fields.push(&added.name, &value);
-            }
-        }
-        if !any {
-            return body;
-        }
-        head.content_length = None;
-        Body::Stream(Box::new(Trailed { body, fields: Some(fields) }))
-    }
-}
-
-/// A body with trailers.
-struct Trailed {
-    body: Body,
-    fields: Option<Headers>,
-}
-
-impl Source for Trailed {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
-        self.body.poll_chunk(cx)
-    }
-
-    fn trailers(&mut self) -> Option<Headers> {
-        let mut all = self.body.trailers().unwrap_or_default();
-        for field in self.fields.take().iter().flat_map(Headers::iter) {
-            all.push(field.name, field.value);
-        }
-        Some(all)
     }
 }
 
