@@ -18,7 +18,7 @@ macro_rules! known {
                 for (to, from) in lower.iter_mut().zip(name) {
                     *to = from.to_ascii_lowercase();
                 }
-                match std::str::from_utf8(lower).unwrap_or_default() {
+                match &*lower {
                     $($text => Known::$name,)+
                     _ => Known::Other,
                 }
@@ -28,20 +28,20 @@ macro_rules! known {
 }
 
 known! {
-    Accept = "accept", AcceptEncoding = "accept-encoding", AcceptRanges = "accept-ranges",
-    Authorization = "authorization", CacheControl = "cache-control", Connection = "connection",
-    ContentEncoding = "content-encoding", ContentLength = "content-length", ContentRange = "content-range",
-    ContentType = "content-type", Cookie = "cookie", Date = "date", ETag = "etag", Expect = "expect",
-    Expires = "expires", Host = "host", IfMatch = "if-match", IfModifiedSince = "if-modified-since",
-    IfNoneMatch = "if-none-match", IfRange = "if-range", IfUnmodifiedSince = "if-unmodified-since",
-    KeepAlive = "keep-alive", LastModified = "last-modified", Link = "link", Location = "location",
-    ProxyConnection = "proxy-connection", Range = "range", Referer = "referer", Refresh = "refresh",
-    Server = "server", SetCookie = "set-cookie", Te = "te", Trailer = "trailer",
-    TransferEncoding = "transfer-encoding", Upgrade = "upgrade", UserAgent = "user-agent", Vary = "vary",
-    Via = "via", WwwAuthenticate = "www-authenticate", XAccelBuffering = "x-accel-buffering",
-    XAccelCharset = "x-accel-charset", XAccelExpires = "x-accel-expires",
-    XAccelLimitRate = "x-accel-limit-rate", XAccelRedirect = "x-accel-redirect",
-    XForwardedFor = "x-forwarded-for", XPad = "x-pad",
+    Accept = b"accept", AcceptEncoding = b"accept-encoding", AcceptRanges = b"accept-ranges",
+    Authorization = b"authorization", CacheControl = b"cache-control", Connection = b"connection",
+    ContentEncoding = b"content-encoding", ContentLength = b"content-length", ContentRange = b"content-range",
+    ContentType = b"content-type", Cookie = b"cookie", Date = b"date", ETag = b"etag", Expect = b"expect",
+    Expires = b"expires", Host = b"host", IfMatch = b"if-match", IfModifiedSince = b"if-modified-since",
+    IfNoneMatch = b"if-none-match", IfRange = b"if-range", IfUnmodifiedSince = b"if-unmodified-since",
+    KeepAlive = b"keep-alive", LastModified = b"last-modified", Link = b"link", Location = b"location",
+    ProxyConnection = b"proxy-connection", Range = b"range", Referer = b"referer", Refresh = b"refresh",
+    Server = b"server", SetCookie = b"set-cookie", Te = b"te", Trailer = b"trailer",
+    TransferEncoding = b"transfer-encoding", Upgrade = b"upgrade", UserAgent = b"user-agent", Vary = b"vary",
+    Via = b"via", WwwAuthenticate = b"www-authenticate", XAccelBuffering = b"x-accel-buffering",
+    XAccelCharset = b"x-accel-charset", XAccelExpires = b"x-accel-expires",
+    XAccelLimitRate = b"x-accel-limit-rate", XAccelRedirect = b"x-accel-redirect",
+    XForwardedFor = b"x-forwarded-for", XPad = b"x-pad",
 }
 
 /// One field: offsets into the head, or behind its end into what was added.

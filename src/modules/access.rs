@@ -1,6 +1,6 @@
 //! `allow` and `deny`: <https://nginx.org/en/docs/http/ngx_http_access_module.html>
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::{Args, Contexts, Diag, Directive, List, Problem, many};
 use crate::http::{Flow, Request};
@@ -31,6 +31,7 @@ impl super::Module for Module {
     type Conf = List<Rule>;
     type Main = ();
     type Loc = Vec<Rule>;
+    const PHASES: Phases = Phases::ACCESS;
 
     const DIRECTIVES: &'static [Directive<List<Rule>>] =
         &[many("allow", PLACES, 1..=1, |c, a| rule(c, a, false)), many("deny", PLACES, 1..=1, |c, a| rule(c, a, true))];

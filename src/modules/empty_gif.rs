@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, Local, on};
 use crate::http::{Flow, Method, Request, Response};
 
@@ -17,6 +17,7 @@ impl super::Module for Module {
     type Conf = Local<bool>;
     type Main = ();
     type Loc = bool;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Local<bool>>] = &[on("empty_gif", Contexts::LOCATION, 0..=0, |c, _| {
         c.0 = true;

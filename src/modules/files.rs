@@ -1,6 +1,6 @@
 //! Files below `root` or `alias`: <https://nginx.org/en/docs/http/ngx_http_core_module.html#root>
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::Diag;
 use crate::http::disk::{self, Found};
 use crate::http::{Flow, Method, Request};
@@ -13,6 +13,7 @@ impl super::Module for Module {
     type Conf = ();
     type Main = ();
     type Loc = ();
+    const PHASES: Phases = Phases::CONTENT;
 
     fn seal((): (), (): &(), _: &mut Seal<'_>) -> Result<(), Diag> {
         Ok(())

@@ -4,7 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Problem, many};
 use crate::http::disk;
 use crate::http::{Flow, Method, Request, Target, Value};
@@ -23,6 +23,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = List<Value>;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[many("index", Contexts::SCOPES, 1..=255, index)];
 

@@ -24,6 +24,8 @@ pub trait Module {
     type Main: Default + 'static;
     /// What requests read.
     type Loc: Send + Sync + 'static;
+    /// The phases this module takes part in; the others pass it by without a call.
+    const PHASES: Phases = Phases::NONE;
     /// Directives of scopes.
     const DIRECTIVES: &'static [Directive<Self::Conf>] = &[];
     /// Directives that are declared once.
@@ -82,6 +84,34 @@ pub trait Module {
     fn trailers(_: &Self::Loc, _: &Request) {}
     /// After the last byte.
     fn log(_: &Self::Loc, _: &Request) {}
+}
+
+/// The phases of a request, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phases(pub u8);
+
+impl Phases {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// The server and location rewrite phases.
+    pub const REWRITE: Self = Self(1);
+    /// Limits.
+    pub const PREACCESS: Self = Self(1 << 1);
+    /// Who may come in.
+    pub const ACCESS: Self = Self(1 << 2);
+    /// What is looked at before content.
+    pub const PRECONTENT: Self = Self(1 << 3);
+    /// The response.
+    pub const CONTENT: Self = Self(1 << 4);
+    /// Changes to the response.
+    pub const FILTER: Self = Self(1 << 5);
+    /// After the last byte.
+    pub const LOG: Self = Self(1 << 6);
+
+    /// Whether this holds `phase`.
+    pub const fn has(self, phase: Self) -> bool {
+        self.0 & phase.0 != 0
+    }
 }
 
 macro_rules! modules {
@@ -171,38 +201,48 @@ macro_rules! modules {
 
             /// The rewrite phase.
             pub fn rewrite(&self, request: &mut Request) -> Flow {
-                $(match <$name::Module as Module>::rewrite(&self.$name, request) { Flow::Next => {}, flow => return flow })+
+                $(if <$name::Module as Module>::PHASES.has(Phases::REWRITE) {
+                    match <$name::Module as Module>::rewrite(&self.$name, request) { Flow::Next => {}, flow => return flow }
+                })+
                 Flow::Next
             }
 
             /// The preaccess phase.
             pub async fn preaccess(&self, request: &mut Request) -> Flow {
-                $(match <$name::Module as Module>::preaccess(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                $(if <$name::Module as Module>::PHASES.has(Phases::PREACCESS) {
+                    match <$name::Module as Module>::preaccess(&self.$name, request).await { Flow::Next => {}, flow => return flow }
+                })+
                 Flow::Next
             }
 
             /// The access phase, under `satisfy`.
             pub async fn access(&self, request: &mut Request, any: bool) -> Flow {
                 let mut refused = None;
-                $(match <$name::Module as Module>::access(&self.$name, request).await {
-                    Flow::Next => {}
-                    Flow::Allow if any => return Flow::Next,
-                    Flow::Allow => {}
-                    Flow::Fail(status @ (401 | 403)) if any => refused = Some(status),
-                    flow => return flow,
+                $(if <$name::Module as Module>::PHASES.has(Phases::ACCESS) {
+                    match <$name::Module as Module>::access(&self.$name, request).await {
+                        Flow::Next => {}
+                        Flow::Allow if any => return Flow::Next,
+                        Flow::Allow => {}
+                        Flow::Fail(status @ (401 | 403)) if any => refused = Some(status),
+                        flow => return flow,
+                    }
                 })+
                 refused.map_or(Flow::Next, Flow::Fail)
             }
 
             /// The precontent phase.
             pub async fn precontent(&self, request: &mut Request) -> Flow {
-                $(match <$name::Module as Module>::precontent(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                $(if <$name::Module as Module>::PHASES.has(Phases::PRECONTENT) {
+                    match <$name::Module as Module>::precontent(&self.$name, request).await { Flow::Next => {}, flow => return flow }
+                })+
                 Flow::Next
             }
 
             /// The content phase.
             pub async fn content(&self, request: &mut Request) -> Flow {
-                $(match <$name::Module as Module>::content(&self.$name, request).await { Flow::Next => {}, flow => return flow })+
+                $(if <$name::Module as Module>::PHASES.has(Phases::CONTENT) {
+                    match <$name::Module as Module>::content(&self.$name, request).await { Flow::Next => {}, flow => return flow }
+                })+
                 Flow::Next
             }
 
@@ -212,13 +252,13 @@ macro_rules! modules {
             }
 
             /// The filters.
-            pub fn filter(&self, request: &Request, head: &mut Head, body: Body) -> Body {
-                $(
-                    let body = <$name::Module as Module>::filter(&self.$name, request, head, body);
+            pub fn filter(&self, request: &Request, head: &mut Head, mut body: Body) -> Body {
+                $(if <$name::Module as Module>::PHASES.has(Phases::FILTER) {
+                    body = <$name::Module as Module>::filter(&self.$name, request, head, body);
                     if head.refused.is_some() {
                         return Body::Empty;
                     }
-                )+
+                })+
                 body
             }
 
@@ -229,7 +269,9 @@ macro_rules! modules {
 
             /// The log phase.
             pub fn log(&self, request: &Request) {
-                $(<$name::Module as Module>::log(&self.$name, request);)+
+                $(if <$name::Module as Module>::PHASES.has(Phases::LOG) {
+                    <$name::Module as Module>::log(&self.$name, request);
+                })+
             }
         }
     };

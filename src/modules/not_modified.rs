@@ -1,7 +1,7 @@
 //! Conditional requests (RFC 9110 §13.1), with `if_modified_since` and `etag` of
 //! <https://nginx.org/en/docs/http/ngx_http_core_module.html#if_modified_since>
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::Diag;
 use crate::http::core::IfModifiedSince;
 use crate::http::{Body, Head, Headers, Known, Request};
@@ -14,6 +14,7 @@ impl super::Module for Module {
     type Conf = ();
     type Main = ();
     type Loc = ();
+    const PHASES: Phases = Phases::FILTER;
 
     fn seal((): (), (): &(), _: &mut Seal<'_>) -> Result<(), Diag> {
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, on};
 use crate::http::{Flow, Method, Request, Target, disk};
 use crate::net::{Level, clock};
@@ -14,6 +14,7 @@ impl super::Module for Module {
     type Conf = bool;
     type Main = ();
     type Loc = bool;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<bool>] =
         &[on("random_index", Contexts::LOCATION, 1..=1, |c, a| a.set(c))];

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::Diag;
 use crate::http::flow::Fault;
 use crate::http::range::{self, Multipart, Outcome};
@@ -21,6 +21,7 @@ impl super::Module for Module {
     type Conf = ();
     type Main = ();
     type Loc = ();
+    const PHASES: Phases = Phases::FILTER;
 
     fn seal((): (), (): &(), _: &mut Seal<'_>) -> Result<(), Diag> {
         Ok(())

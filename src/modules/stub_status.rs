@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, Local, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Method, Request, Response, Variable};
@@ -15,6 +15,7 @@ impl super::Module for Module {
     type Conf = Local<bool>;
     type Main = ();
     type Loc = bool;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Local<bool>>] =
         &[on("stub_status", Contexts(Contexts::SERVER.0 | Contexts::LOCATION.0), 0..=1, |c, _| {

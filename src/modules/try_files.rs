@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nix::errno::Errno;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Problem, on, units};
 use crate::http::core::Alias;
@@ -37,6 +37,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = Option<Tries>;
+    const PHASES: Phases = Phases::PRECONTENT;
 
     const DIRECTIVES: &'static [Directive<Conf>] =
         &[on("try_files", Contexts(Contexts::SERVER.0 | Contexts::LOCATION.0), 2..=255, try_files)];

@@ -306,8 +306,7 @@ fn check(request: &mut Request) -> Result<(), Refusal> {
     }
     request.keep_alive =
         request.headers.all(Known::Connection).fold(request.version > Version::HTTP_10, |keep, value| {
-            let value = value.to_ascii_lowercase();
-            let says = |word: &[u8]| memchr::memmem::find(&value, word).is_some();
+            let says = |word: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
             !says(b"close") && (keep || says(b"keep-alive"))
         });
     let expects = request.headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));

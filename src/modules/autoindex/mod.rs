@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use bytes::Bytes;
 use nix::errno::Errno;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::field::one_of;
 use crate::conf::{Contexts, Diag, Directive, on};
 use crate::http::{Body, Flow, Method, Request, Response, disk, uri};
@@ -64,6 +64,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = Conf;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         on("autoindex", Contexts::SCOPES, 1..=1, |c, a| a.set(&mut c.on)),

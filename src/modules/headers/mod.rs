@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, many, on};
@@ -105,6 +105,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = Loc;
+    const PHASES: Phases = Phases::FILTER;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         on("expires", SCOPES, 1..=2, |c, a| c.expires.read(a)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::load::os_error;
 use crate::conf::{Args, Contexts, Diag, Directive, Env, Field, List, Problem, many, on, units};
@@ -76,6 +76,7 @@ impl super::Module for Module {
     type Conf = List<Written>;
     type Main = Formats;
     type Loc = Vec<Log>;
+    const PHASES: Phases = Phases::LOG;
 
     const DIRECTIVES: &'static [Directive<List<Written>>] = &[
         many("access_log", PLACES, 1..=255, access_log),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parser::ast::Span;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
@@ -62,6 +62,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = Option<Box<Loc>>;
+    const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         on("proxy_pass", PLACES, 1..=1, proxy_pass),

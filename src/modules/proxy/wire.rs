@@ -90,7 +90,8 @@ fn frame(status: u16, version: u16, line: bytes::Bytes, headers: Headers, bodile
         return Err("upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time".to_owned());
     }
     let says = |word: &[u8]| {
-        headers.all(Known::Connection).any(|value| memchr::memmem::find(&value.to_ascii_lowercase(), word).is_some())
+        let holds = |value: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        headers.all(Known::Connection).any(holds)
     };
     let empty = bodiless || matches!(status, 204 | 304);
     let length = match content_length {

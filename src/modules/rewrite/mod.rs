@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Seal;
+use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Problem, many, units};
 use crate::http::pattern::Pattern;
@@ -34,6 +34,7 @@ impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
     type Loc = Vec<Op>;
+    const PHASES: Phases = Phases::REWRITE;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         many("rewrite", ANYWHERE, 2..=3, rewrite),
