@@ -79,6 +79,24 @@ fn layers_are_used_downwards_only() {
 }
 
 #[test]
+fn modules_say_which_phases_they_take_part_in() {
+    const PHASES: [&str; 7] = ["rewrite", "preaccess", "access", "precontent", "content", "filter", "log"];
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        let Some(module) = text.split("impl super::Module for Module {").nth(1) else { continue };
+        let module = module.split("\n}\n").next().unwrap_or_default();
+        let said: Vec<&str> = module.split("const PHASES").nth(1).unwrap_or_default().split(';').take(1).collect();
+        for phase in PHASES {
+            let says = said.concat().contains(&format!("Phases::{}", phase.to_uppercase()));
+            if module.contains(&format!("fn {phase}(")) != says {
+                found.push(format!("{path}: its PHASES and its hook `{phase}` disagree"));
+            }
+        }
+    }
+    none(&found);
+}
+
+#[test]
 fn every_directive_has_a_fixture() {
     let mut used = BTreeSet::new();
     for kind in ["check", "route", "serve", "site", "django"] {

@@ -31,9 +31,9 @@ struct Place {
 }
 
 /// Puts every server at its addresses.
-pub fn build(candidates: Vec<Candidate>, env: &mut Env) -> Result<Vec<Arc<Listen>>, Diag> {
+pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>, Diag> {
     let mut places: Vec<Place> = Vec::new();
-    for candidate in &candidates {
+    for candidate in candidates {
         for listen in &candidate.listens {
             for at in &listen.addrs {
                 add(&mut places, candidate, listen, at, env)?;

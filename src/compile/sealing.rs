@@ -35,7 +35,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
-    let listens = listens::build(candidates, env);
+    let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs })

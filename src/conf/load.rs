@@ -146,7 +146,7 @@ pub struct Loaded {
 pub fn load(files: &dyn Files, path: &Path, conf_prefix: &Path) -> Loaded {
     let mut loader = Loader { files, conf_prefix, loaded: Loaded::default(), open: Vec::new() };
     match files.read(path) {
-        Ok(bytes) => loader.loaded.items = loader.file(path, bytes, None),
+        Ok(bytes) => loader.loaded.items = loader.file(path, &bytes, None),
         Err(error) => loader.loaded.diags.push(Diag::general(cannot_open(path, &error), None)),
     }
     loader.loaded
@@ -155,7 +155,7 @@ pub fn load(files: &dyn Files, path: &Path, conf_prefix: &Path) -> Loaded {
 /// Parses a text that stands in no file (`-g`, tests) under `name`; an empty name is nginx's `command line`.
 pub fn load_text(name: &str, bytes: &[u8], files: &dyn Files, conf_prefix: &Path) -> Loaded {
     let mut loader = Loader { files, conf_prefix, loaded: Loaded::default(), open: Vec::new() };
-    loader.loaded.items = loader.file(Path::new(name), bytes.into(), None);
+    loader.loaded.items = loader.file(Path::new(name), &bytes.into(), None);
     loader.loaded
 }
 
@@ -180,10 +180,10 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn file(&mut self, path: &Path, bytes: Arc<[u8]>, parent: Option<Span>) -> Vec<Directive> {
-        let source = Source { name: path.as_os_str().to_owned().into_vec(), text: Arc::clone(&bytes), parent };
+    fn file(&mut self, path: &Path, bytes: &Arc<[u8]>, parent: Option<Span>) -> Vec<Directive> {
+        let source = Source { name: path.as_os_str().to_owned().into_vec(), text: Arc::clone(bytes), parent };
         let id = self.loaded.sources.add(source);
-        let parsed = parser::parse(id, &bytes);
+        let parsed = parser::parse(id, bytes);
         let diags = parsed.errors.into_iter().map(|error| Diag::error(error.problem, error.span, error.span));
         self.loaded.diags.extend(diags);
         self.open.push(path.to_owned());
@@ -221,7 +221,7 @@ impl Loader<'_> {
             } else {
                 match self.files.read(&path) {
                     Ok(bytes) => {
-                        out.extend(self.file(&path, bytes, Some(at.end)));
+                        out.extend(self.file(&path, &bytes, Some(at.end)));
                         continue;
                     }
                     Err(error) => cannot_open(&path, &error),

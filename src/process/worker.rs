@@ -58,17 +58,12 @@ async fn work(table: Arc<Table>, sockets: Vec<(Endpoint, Socket)>, mut ear: Unbo
     listen(&worker, sockets, &mut accepting);
     tokio::task::spawn_local(timer::watch());
     tokio::task::spawn_local(crate::upstream::pool::sweep());
-    loop {
-        match ear.recv().await {
-            Some(Command::Reload(table, added, removed)) => {
-                worker.reload(table);
-                for addr in removed {
-                    accepting.remove(&addr).iter().for_each(AbortHandle::abort);
-                }
-                listen(&worker, added, &mut accepting);
-            }
-            Some(Command::Quit) | None => break,
+    while let Some(Command::Reload(table, added, removed)) = ear.recv().await {
+        worker.reload(table);
+        for addr in removed {
+            accepting.remove(&addr).iter().for_each(AbortHandle::abort);
         }
+        listen(&worker, added, &mut accepting);
     }
     accepting.values().for_each(AbortHandle::abort);
     worker.quit();
@@ -89,7 +84,7 @@ fn listen(worker: &Rc<Worker>, sockets: Vec<(Endpoint, Socket)>, accepting: &mut
                 accepting.insert(addr, task.abort_handle());
             }
             Err(error) => {
-                worker.table().error_log.write(Level::Emerg, None, &format!("listening on {addr} failed: {error}"))
+                worker.table().error_log.write(Level::Emerg, None, &format!("listening on {addr} failed: {error}"));
             }
         }
     }

@@ -36,12 +36,12 @@ const UNIQUE: [Known; 10] = [
 ];
 
 /// Makes a request of a head.
-pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: Head, started: Instant) -> Built {
-    let mut request = blank(client, listen, &head, started);
+pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: Instant) -> Built {
+    let mut request = blank(client, listen, head, started);
     let mut server = Arc::clone(&listen.default);
     let filled = path(&mut request, listen)
-        .and_then(|()| line(&mut request, listen, &head, &mut server))
-        .and_then(|()| fields(&mut request, listen, &head, &mut server));
+        .and_then(|()| line(&mut request, listen, head, &mut server))
+        .and_then(|()| fields(&mut request, listen, head, &mut server));
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
     let refused =
         filled.and_then(|()| check(&mut request)).err().map(|(status, log)| refuse(&mut request, status, &log));

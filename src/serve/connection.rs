@@ -90,8 +90,8 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
         let (mut request, server, refused) = match read {
-            Ok(head) => build::request(client, &listen, head, started),
-            Err((refusal, head)) => refuse(client, &listen, head, refusal, started)?,
+            Ok(head) => build::request(client, &listen, &head, started),
+            Err((refusal, head)) => refuse(client, &listen, &head, refusal, started)?,
         };
         request.pipelined = pipelined;
         let (response, location) = phases::serve(&mut request, &server, refused).await;
@@ -136,12 +136,12 @@ async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
 fn refuse(
     client: &Rc<Client>,
     listen: &Arc<Listen>,
-    head: Head,
+    head: &Head,
     refusal: Refusal,
     started: std::time::Instant,
 ) -> Option<(Request, Arc<crate::table::Server>, Option<u16>)> {
     let blank = head.bytes.is_empty();
-    let (mut request, server) = build::refused(client, listen, &head, started);
+    let (mut request, server) = build::refused(client, listen, head, started);
     match refusal {
         Refusal::Gone { log } => {
             if let Some(log) = log {
@@ -196,7 +196,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     if request.version > Version::HTTP_09 {
         write::head(request, &mut head, chunked, &mut out);
     }
-    let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(&location));
+    let (stream, core) = (Rc::clone(&request.client.stream), Arc::clone(location));
     let core = &core.loc.core;
     request.sent.head_bytes = out.len() as u64;
     request.sent.head = head.into();

@@ -104,7 +104,7 @@ fn page(status: u16) -> Option<(String, String, Option<&'static str>)> {
         496 => bad("No required SSL certificate was sent"),
         497 => bad("The plain HTTP request was sent to HTTPS port"),
         304 => None,
-        301..=399 | 400..=499 | 500..=599 => status_line(status).and_then(plain),
+        301..=599 => status_line(status).and_then(plain),
         _ => None,
     }
 }

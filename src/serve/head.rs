@@ -91,20 +91,9 @@ pub async fn read(client: &Rc<Client>, listen: &Listen, deadline: Instant) -> Re
     let buffers = Buffers { room: server.client_header_buffer_size, used: 0 };
     let mut progress = Progress { listen, server, buffers, next: 0, fields: Vec::with_capacity(16), line: None };
     loop {
-        let mut input = client.input.borrow_mut();
-        match progress.advance(&input) {
-            Ok(true) => {
-                let bytes = input.split_to(progress.next).freeze();
-                return Ok(Head { bytes, line: progress.line, fields: progress.fields });
-            }
-            Ok(false) => {}
-            Err(refusal) => return Err((refusal, progress.partial(&mut input))),
+        if let Some(end) = progress.look(client) {
+            return end;
         }
-        let server = &progress.server;
-        let large = server.large_client_header_buffers.size;
-        let room = if input.is_empty() { server.client_header_buffer_size } else { large };
-        make_room(&mut input, usize::try_from(room).unwrap_or(1024));
-        drop(input);
         let left = deadline.saturating_duration_since(clock::instant());
         let read = within(
             left,
@@ -129,6 +118,24 @@ const READING_LINE: &str = "client prematurely closed connection while reading c
 const READING_HEADERS: &str = "client prematurely closed connection while reading client request headers";
 
 impl Progress<'_> {
+    /// Reads what has come; nothing where more must come, for which there is room then.
+    fn look(&mut self, client: &Client) -> Option<Result<Head, (Refusal, Head)>> {
+        let mut input = client.input.borrow_mut();
+        match self.advance(&input) {
+            Ok(true) => {
+                let bytes = input.split_to(self.next).freeze();
+                let fields = std::mem::take(&mut self.fields);
+                return Some(Ok(Head { bytes, line: self.line.take(), fields }));
+            }
+            Ok(false) => {}
+            Err(refusal) => return Some(Err((refusal, self.partial(&mut input)))),
+        }
+        let large = self.server.large_client_header_buffers.size;
+        let room = if input.is_empty() { self.server.client_header_buffer_size } else { large };
+        make_room(&mut input, usize::try_from(room).unwrap_or(1024));
+        None
+    }
+
     /// Reads what is there; true at the end of the head.
     fn advance(&mut self, input: &[u8]) -> Result<bool, Refusal> {
         if self.line.is_none() && !self.request_line(input)? {

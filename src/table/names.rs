@@ -17,6 +17,9 @@ pub struct ServerNames<T> {
     regexes: Vec<(Arc<Pattern>, T)>,
 }
 
+/// The regular expression that found a server, and its groups.
+pub type Match<'a> = (&'a Arc<Pattern>, Groups);
+
 impl<T> Default for ServerNames<T> {
     fn default() -> Self {
         Self { exact: HashMap::new(), leading: HashMap::new(), trailing: HashMap::new(), regexes: Vec::new() }
@@ -47,7 +50,7 @@ impl<T: Clone> ServerNames<T> {
     }
 
     /// The server of `host`, which is in lower case, with the groups of its regular expression.
-    pub fn find(&self, host: &[u8]) -> Option<(&T, Option<(&Arc<Pattern>, Groups)>)> {
+    pub fn find(&self, host: &[u8]) -> Option<(&T, Option<Match<'_>>)> {
         if let Some(server) = self.exact.get(host) {
             return Some((server, None));
         }

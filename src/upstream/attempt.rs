@@ -38,7 +38,7 @@ pub async fn run<P: Protocol>(
     let (tier, place) = choice.key();
     let pooled = pool::take((choice.peers().id, tier, place));
     let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
-    let result = talk(protocol, conf, outgoing, request, Line { at: &at, pooled }, &mut progress).await;
+    let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
     let record = attempts.last_mut();
     match result {
@@ -71,8 +71,9 @@ pub async fn run<P: Protocol>(
     }
 }
 
-/// The way to a server: its address, and an idle connection to it.
+/// The way to a server: its settings, its address, and an idle connection to it.
 struct Line<'a> {
+    conf: &'a Conf,
     at: &'a Endpoint,
     pooled: Option<Connection>,
 }
@@ -91,12 +92,12 @@ type Heard = (ReplyHead, BytesMut, Connection, Instant);
 
 async fn talk<P: Protocol>(
     protocol: &P,
-    conf: &Conf,
     outgoing: &Outgoing,
     request: &mut Request,
     line: Line<'_>,
     progress: &mut Progress,
 ) -> Result<Heard, Fault> {
+    let conf = line.conf;
     let mut connection = match line.pooled {
         Some(connection) => connection,
         None => {

@@ -43,7 +43,7 @@ impl Choice {
     }
 
     /// Takes the next server; false when none is live.
-    pub fn next(&mut self) -> bool {
+    pub fn advance(&mut self) -> bool {
         while self.tier < self.peers.tiers.len() {
             if let Some(index) = self.pick() {
                 self.held = Some(index);

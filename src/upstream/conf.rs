@@ -167,7 +167,7 @@ pub const SHARED: &[Directive<Conf>] = &[
     many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
     many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
     on("ignore_headers", SCOPES, 1..=255, ignore_headers),
-    on("bind", SCOPES, 1..=2, |c, a| bind(c, a)),
+    on("bind", SCOPES, 1..=2, bind),
 ];
 
 fn size(args: &mut Args<'_>, field: &mut u64) -> Result<(), Problem> {

@@ -96,12 +96,12 @@ pub async fn run<P: Protocol>(
         choice.tries = choice.tries.min(conf.next_upstream_tries);
     }
     loop {
-        if !choice.next() {
+        if !choice.advance() {
             return Err(no_live(request, peers, outgoing));
         }
         let tried = attempt::run(protocol, conf, &mut choice, outgoing, request).await;
         let (failure, status) = match tried {
-            Ok(tried) if !again(conf, &choice, outgoing, request, tried.head.status, begun) => {
+            Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {
                 return Ok(tried.with(choice, request));
             }
             Ok(tried) => (None, tried.head.status),
@@ -127,9 +127,9 @@ pub async fn run<P: Protocol>(
         if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
             kind |= NextUpstream::NON_IDEMPOTENT;
         }
-        let late = !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout;
         let streamed = failed.sent && outgoing.stream.is_some();
-        if status == 499 || choice.tries == 0 || !conf.next_upstream.has_all(kind) || late || streamed {
+        let over = choice.tries == 0 || late(conf, begun);
+        if status == 499 || over || !conf.next_upstream.has_all(kind) || streamed {
             return Err(status);
         }
     }
@@ -198,11 +198,15 @@ impl Tried {
 }
 
 /// Whether a reply of this status sends the request to another server.
-fn again(conf: &Conf, choice: &Choice, outgoing: &Outgoing, request: &Request, status: u16, begun: Instant) -> bool {
+fn again(conf: &Conf, choice: &Choice, outgoing: &Outgoing, request: &Request, status: u16) -> bool {
     let repeatable = !matches!(request.method, Method::Post | Method::Lock | Method::Patch)
         || conf.next_upstream.has(NextUpstream::NON_IDEMPOTENT);
-    let late = !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout;
-    conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && outgoing.stream.is_none() && !late
+    conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && outgoing.stream.is_none()
+}
+
+/// Whether the time for trying servers is over.
+fn late(conf: &Conf, begun: Instant) -> bool {
+    !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout
 }
 
 fn no_live(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {

@@ -237,7 +237,7 @@ impl Inbound {
                 self.done = *left == 0;
                 Ok((take > 0).then(|| input.split_to(take).freeze()))
             }
-            Framing::Chunked(decoder) => loop {
+            Framing::Chunked(decoder) => {
                 let bad =
                     |_| Fault::client(Stage::Body, Cause::Protocol("client sent invalid chunked body".to_owned()));
                 match decoder.decode(&input).map_err(bad)? {
@@ -250,17 +250,14 @@ impl Inbound {
                         drop(input.split_to(range.start));
                         return Ok(Some(input.split_to(range.len()).freeze()));
                     }
-                    Step::More => {
-                        input.clear();
-                        return Ok(None);
-                    }
+                    Step::More => input.clear(),
                     Step::Done(end) => {
                         drop(input.split_to(end));
                         self.done = true;
-                        return Ok(None);
                     }
                 }
-            },
+                Ok(None)
+            }
         }
     }
 

@@ -261,7 +261,7 @@ impl<'a> Writer<'a> {
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
                 Poll::Ready(None) => {
                     if chunked {
-                        self.last(body.trailers());
+                        self.last(body.trailers().as_ref());
                     }
                     return Poll::Ready(Ok(Gathered::End));
                 }
@@ -273,9 +273,9 @@ impl<'a> Writer<'a> {
     }
 
     /// Queues the last chunk, with the fields that follow it.
-    fn last(&mut self, of_body: Option<Headers>) {
+    fn last(&mut self, of_body: Option<&Headers>) {
         let own = self.trailers.map(|trailers| trailers());
-        let mut fields = of_body.iter().chain(&own).flat_map(Headers::iter).peekable();
+        let mut fields = of_body.into_iter().chain(&own).flat_map(Headers::iter).peekable();
         if fields.peek().is_none() {
             return self.push(Bytes::from_static(chunked::LAST));
         }
