@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use crate::http::core::{Core, Tokens};
+use crate::http::escape::{self, Set};
 use crate::http::h1::write::status_line;
 use crate::http::request::Version;
 use crate::http::{Agent, Body, Flow, Method, Request, Response, Target, uri};
@@ -54,6 +55,9 @@ pub fn fail(request: &mut Request, status: u16) -> Flow {
 
 /// nginx's own page for a status; an empty body for those it has none for.
 pub fn builtin(request: &mut Request, status: u16) -> Response {
+    if matches!(status, 301 | 302) && request.core().msie_refresh && matches!(request.agent(), Agent::Msie { .. }) {
+        return refresh(request);
+    }
     let shown = if matches!(status, 494..=497) { 400 } else { status };
     let mut response = Response::new(shown);
     request.error_status = shown;
@@ -79,6 +83,15 @@ pub fn builtin(request: &mut Request, status: u16) -> Response {
     response.head.content_length = Some(body.len() as u64);
     response.body = Body::Full(body.into());
     response
+}
+
+/// A redirect as a page, for Internet Explorers that follow no other.
+fn refresh(request: &mut Request) -> Response {
+    let mut body = b"<html><head><meta http-equiv=\"Refresh\" content=\"0; URL=".to_vec();
+    escape::escape(&request.location.take().unwrap_or_default(), Set::Refresh, &mut body);
+    body.extend_from_slice(b"\"></head><body></body></html>\r\n");
+    request.error_status = 200;
+    Response::text(200, &Bytes::from_static(b"text/html"), body.into())
 }
 
 fn signature(core: &Core) -> &'static str {

@@ -231,8 +231,14 @@ impl<'a> Writer<'a> {
             match std::future::poll_fn(|cx| self.gather(cx, &mut body, chunked)).await? {
                 Gathered::Some => self.flush().await?,
                 Gathered::File(part) => {
+                    if chunked {
+                        self.chunk(part.len);
+                    }
                     self.flush().await?;
                     self.send_file(&part).await?;
+                    if chunked {
+                        self.push(Bytes::from_static(b"\r\n"));
+                    }
                 }
                 Gathered::End => return self.flush().await,
             }
@@ -252,11 +258,7 @@ impl<'a> Writer<'a> {
             match body.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(Chunk::Data(bytes)))) => self.data(bytes, chunked),
                 Poll::Ready(Some(Ok(Chunk::Flush))) => break,
-                Poll::Ready(Some(Ok(Chunk::File(part))))
-                    if part.len <= SMALL_FILE || chunked || self.rate.limit > 0 =>
-                {
-                    self.file(part, chunked)?;
-                }
+                Poll::Ready(Some(Ok(Chunk::File(part)))) if part.len <= SMALL_FILE => self.file(part, chunked)?,
                 Poll::Ready(Some(Ok(Chunk::File(part)))) => return Poll::Ready(Ok(Gathered::File(part))),
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
                 Poll::Ready(None) => {
@@ -293,9 +295,7 @@ impl<'a> Writer<'a> {
             return;
         }
         if chunked {
-            let mut line = Vec::with_capacity(20);
-            chunked::head(bytes.len() as u64, &mut line);
-            self.push(line.into());
+            self.chunk(bytes.len() as u64);
         }
         self.push(bytes);
         if chunked {
@@ -303,10 +303,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Queues a part of a file as bytes.
+    /// Queues the line before a chunk.
+    fn chunk(&mut self, len: u64) {
+        let mut line = Vec::with_capacity(20);
+        chunked::head(len, &mut line);
+        self.push(line.into());
+    }
+
+    /// Queues a small part of a file as bytes.
     fn file(&mut self, mut part: crate::http::FilePart, chunked: bool) -> Result<(), Fault> {
         while part.len > 0 {
-            let bytes = read_part(&part, 1 << 20).map_err(Fault::here)?;
+            let bytes = read_part(&part, GATHER).map_err(Fault::here)?;
             if bytes.is_empty() {
                 return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
             }
@@ -357,8 +364,9 @@ impl<'a> Writer<'a> {
     async fn send_file(&mut self, part: &crate::http::FilePart) -> Result<(), Fault> {
         let (mut offset, mut left) = (part.offset, part.len);
         while left > 0 {
+            let allowed = self.allowance(usize::try_from(left).unwrap_or(usize::MAX)).await? as u64;
             let (stream, timeout) = (self.stream, self.timeout);
-            let send = std::future::poll_fn(|cx| stream.poll_send_file(cx, &part.file, offset, left));
+            let send = std::future::poll_fn(|cx| stream.poll_send_file(cx, &part.file, offset, allowed));
             let n = timed(timeout, send).await? as u64;
             if n == 0 {
                 return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));

@@ -143,7 +143,7 @@ impl super::Module for Module {
         on("server_name_in_redirect", SCOPES, 1..=1, |c, a| a.set(&mut c.core.server_name_in_redirect)),
         on("port_in_redirect", SCOPES, 1..=1, |c, a| a.set(&mut c.core.port_in_redirect)),
         on("msie_padding", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_padding)),
-        on("msie_refresh", SCOPES, 1..=1, |_, a| a.set(&mut false)),
+        on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
         many("error_page", SCOPES_IF, 2..=255, error_page),
