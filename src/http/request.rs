@@ -379,12 +379,12 @@ impl Request {
         })
     }
 
-    /// The status for logs: what was sent, what an error set, or 009 of HTTP/0.9.
+    /// The status for logs: what an error set, what was sent, or 009 of HTTP/0.9.
     pub fn status(&self) -> u16 {
-        match (self.sent.head.borrow().status, self.version) {
-            (0, _) if self.error_status != 0 => self.error_status,
-            (0, Version::HTTP_09) => 9,
-            (status, _) => status,
+        match (self.error_status, self.sent.head.borrow().status, self.version) {
+            (0, 0, Version::HTTP_09) => 9,
+            (0, status, _) => status,
+            (status, ..) => status,
         }
     }
 

@@ -230,10 +230,16 @@ fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) 
 fn keep(request: &mut Request) {
     let core = request.core();
     let client = &request.client;
-    let disabled = || match request.agent() {
-        Agent::Msie { old: true } => core.keepalive_disable_msie6 && request.method == Method::Post,
-        Agent::Safari => core.keepalive_disable_safari,
-        _ => false,
+    let msie6 = core.keepalive_disable_msie6 && request.method == Method::Post;
+    let safari = core.keepalive_disable_safari;
+    // The field is only looked at where it could matter.
+    let disabled = || {
+        (msie6 || safari)
+            && match request.agent() {
+                Agent::Msie { old: true } => msie6,
+                Agent::Safari => safari,
+                _ => false,
+            }
     };
     let keep = request.keep_alive
         && !core.keepalive_timeout.is_zero()

@@ -1,6 +1,7 @@
 //! Which server a host name belongs to (<https://nginx.org/en/docs/http/server_names.html>).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::tree::Groups;
@@ -9,12 +10,40 @@ use crate::http::pattern::Pattern;
 
 /// The servers of one address by name: exact, `*.x`, `x.*`, regular expressions, in that order.
 pub struct ServerNames<T> {
-    exact: HashMap<Vec<u8>, T>,
+    exact: Map<T>,
     /// Keys without `*`: `.example.com`.
-    leading: HashMap<Vec<u8>, T>,
+    leading: Map<T>,
     /// Keys without `*`: `www.example.`.
-    trailing: HashMap<Vec<u8>, T>,
+    trailing: Map<T>,
     regexes: Vec<(Arc<Pattern>, T)>,
+}
+
+/// Clients ask but never add, so the keys need no secret hash.
+type Map<T> = HashMap<Vec<u8>, T, BuildHasherDefault<Fnv>>;
+
+/// FNV-1a.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.0 ^= length as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// The regular expression that found a server, and its groups.
@@ -22,7 +51,7 @@ pub type Match<'a> = (&'a Arc<Pattern>, Groups);
 
 impl<T> Default for ServerNames<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), leading: HashMap::new(), trailing: HashMap::new(), regexes: Vec::new() }
+        Self { exact: Map::default(), leading: Map::default(), trailing: Map::default(), regexes: Vec::new() }
     }
 }
 
@@ -72,7 +101,7 @@ impl<T: Clone> ServerNames<T> {
     }
 }
 
-fn add<T>(map: &mut HashMap<Vec<u8>, T>, name: &[u8], server: T) -> bool {
+fn add<T>(map: &mut Map<T>, name: &[u8], server: T) -> bool {
     let free = !map.contains_key(name);
     if free {
         map.insert(name.to_vec(), server);

@@ -117,6 +117,9 @@ impl<T> Locations<T> {
     }
 
     fn step(&self, path: &[u8]) -> Step<'_, T> {
+        if self.prefixes.is_empty() && self.exact.is_empty() && self.regexes.is_empty() {
+            return Step::Nothing;
+        }
         if let Ok(index) = self.exact.binary_search_by(|node| node.name.as_slice().cmp(path))
             && let Some(node) = self.exact.get(index)
         {
@@ -169,8 +172,8 @@ enum Step<'a, T> {
 
 /// The location whose name is `path` and a slash, where it redirects.
 fn slash<'a, T>(nodes: &'a [Node<T>], path: &[u8]) -> Option<&'a Node<T>> {
-    let name = [path, b"/"].concat();
-    let index = nodes.binary_search_by(|node| node.name.cmp(&name)).ok()?;
+    let name = |node: &Node<T>| node.name.iter().cmp(path.iter().chain(b"/"));
+    let index = nodes.binary_search_by(name).ok()?;
     nodes.get(index).filter(|node| node.auto_redirect)
 }
 
