@@ -228,7 +228,15 @@ impl<'a> Writer<'a> {
     pub async fn send(&mut self, head: Bytes, mut body: Body, chunked: bool) -> Result<(), Fault> {
         self.push(head);
         loop {
-            match std::future::poll_fn(|cx| self.gather(cx, &mut body, chunked)).await? {
+            let gathered = match std::future::poll_fn(|cx| self.gather(cx, &mut body, chunked)).await {
+                Ok(gathered) => gathered,
+                Err(fault) => {
+                    // The client still gets what came before its source failed.
+                    self.flush().await?;
+                    return Err(fault);
+                }
+            };
+            match gathered {
                 Gathered::Some => self.flush().await?,
                 Gathered::File(part) => {
                     if chunked {
