@@ -55,7 +55,7 @@ impl Sealer<'_> {
         limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
         name: &str,
     ) -> Option<Arc<Location>> {
-        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams };
+        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams, charset: None };
         match conf.seal(self.main, &mut cx) {
             Ok(loc) => {
                 let (name, definitions) = (name.to_owned(), Arc::clone(&self.definitions));

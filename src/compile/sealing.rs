@@ -32,7 +32,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
         candidates.push(Candidate { server, listens, names });
     }
     let mut problems = std::mem::take(&mut sealer.problems);
-    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams };
+    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams, charset: None };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::conf::Args;
+use crate::conf::args::text;
+
 /// Extensions in lower case and their types.
 #[derive(Clone, Debug, Default)]
 pub struct Types {
@@ -49,5 +52,38 @@ impl Types {
         }
         let guess = mime_guess::from_ext(std::str::from_utf8(lower).ok()?).first_raw()?;
         Some(Bytes::from_static(guess.as_bytes()))
+    }
+}
+
+/// A set of media types that a filter is for (`gzip_types`, `charset_types`).
+#[derive(Clone, Debug)]
+pub struct TypeSet {
+    /// In lower case; none stands for all.
+    types: Option<std::collections::HashSet<Vec<u8>>>,
+}
+
+impl TypeSet {
+    /// The types that hold where no directive names others.
+    pub fn new(types: &[&str]) -> Self {
+        Self { types: Some(types.iter().map(|kind| kind.as_bytes().to_vec()).collect()) }
+    }
+
+    /// Reads a directive's types; `text/html` is always among them.
+    pub fn read(args: &mut Args<'_>) -> Self {
+        let mut types = std::collections::HashSet::from([b"text/html".to_vec()]);
+        for word in args.words() {
+            if word == b"*" {
+                return Self { types: None };
+            }
+            if !types.insert(word.to_ascii_lowercase()) {
+                args.warn(format!("duplicate MIME type \"{}\"", text(word)));
+            }
+        }
+        Self { types: Some(types) }
+    }
+
+    /// Whether the type, which has no parameters, is one of them.
+    pub fn has(&self, kind: &[u8]) -> bool {
+        self.types.as_ref().is_none_or(|types| types.contains(&kind.to_ascii_lowercase()))
     }
 }

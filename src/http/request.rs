@@ -383,8 +383,7 @@ impl Request {
     pub fn status(&self) -> u16 {
         match (self.error_status, self.sent.head.borrow().status, self.version) {
             (0, 0, Version::HTTP_09) => 9,
-            (0, status, _) => status,
-            (status, ..) => status,
+            (0, status, _) | (status, ..) => status,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Head {
     pub content_type: Option<Bytes>,
     /// The charset to add to `Content-Type`.
     pub charset: Option<Bytes>,
+    /// The charset that an upstream wants instead of any other (`X-Accel-Charset`).
+    pub override_charset: Option<Bytes>,
     /// `Content-Length` in bytes, where it is known.
     pub content_length: Option<u64>,
     /// `Last-Modified` in seconds since 1970.

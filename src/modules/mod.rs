@@ -279,7 +279,7 @@ macro_rules! modules {
 
 modules! {
     process, core, rewrite,
-    map, geo, split_clients, access,
+    map, geo, split_clients, access, charset,
     try_files, upstream, proxy,
     empty_gif, stub_status, random_index, index, autoindex, files,
     not_modified, headers, range, log,

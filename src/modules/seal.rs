@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parser::ast::Span;
 
 use crate::conf::{Diag, Env};
+use crate::http::Value;
 use crate::net::LogFile;
 use crate::net::addr::{self, Endpoint};
 use crate::net::resolver::{Resolver, Settings};
@@ -48,6 +49,8 @@ pub struct Seal<'a> {
     pub logs: &'a mut LogFiles,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
+    /// What `charset` says at this place, for those that are sealed after it and count characters.
+    pub charset: Option<Value>,
 }
 
 /// The groups of a configuration: blocks, and hosts that directives name.

@@ -39,9 +39,11 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
 
 /// Throws away what came of a body that nobody read; one that breaks the protocol is a failure of its own.
 fn discard(request: &mut Request) -> Result<(), u16> {
-    if request.body.is_done() || request.body.is_expected() {
+    let waits = request.body.is_expected() && request.client.input.borrow().is_empty();
+    if request.body.is_done() || waits {
         return Ok(());
     }
+    request.body.give_up();
     match request.body.discard_buffered() {
         Err(fault) if request.error_status == 0 => {
             request.log(Level::Info, &fault.to_string());

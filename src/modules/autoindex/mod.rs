@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::{Phases, Seal};
 use crate::conf::field::one_of;
 use crate::conf::{Contexts, Diag, Directive, on};
-use crate::http::{Body, Flow, Method, Request, Response, disk, uri};
+use crate::http::{Body, Flow, Method, Request, Response, Value, disk, uri};
 use crate::net::Level;
 
 mod write;
@@ -63,7 +63,7 @@ enum Kind {
 impl super::Module for Module {
     type Conf = Conf;
     type Main = ();
-    type Loc = Conf;
+    type Loc = (Conf, Option<Value>);
     const PHASES: Phases = Phases::CONTENT;
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
@@ -78,20 +78,21 @@ impl super::Module for Module {
         on("autoindex_exact_size", Contexts::SCOPES, 1..=1, |c, a| a.set(&mut c.exact_size)),
     ];
 
-    fn seal(conf: Conf, (): &(), _: &mut Seal<'_>) -> Result<Conf, Diag> {
-        Ok(conf)
+    fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Self::Loc, Diag> {
+        Ok((conf, cx.charset.clone()))
     }
 
-    async fn content(conf: &Conf, request: &mut Request) -> Flow {
+    async fn content((conf, charset): &Self::Loc, request: &mut Request) -> Flow {
         let asked = conf.on && matches!(request.method, Method::Get | Method::Head);
         if !asked || request.uri.last() != Some(&b'/') {
             return Flow::Next;
         }
-        list(conf, request).unwrap_or_else(|flow| flow)
+        let utf8 = charset.as_ref().is_some_and(|charset| charset.get(request).eq_ignore_ascii_case(b"utf-8"));
+        list(conf, utf8, request).unwrap_or_else(|flow| flow)
     }
 }
 
-fn list(conf: &Conf, request: &Request) -> Result<Flow, Flow> {
+fn list(conf: &Conf, utf8: bool, request: &Request) -> Result<Flow, Flow> {
     let mut path = request.path()?;
     if path.len() > 1 {
         path.pop();
@@ -106,7 +107,7 @@ fn list(conf: &Conf, request: &Request) -> Result<Flow, Flow> {
         (files_last(a), &a.name).cmp(&(files_last(b), &b.name))
     });
     let (kind, body) = match conf.format {
-        Format::Html => ("text/html", write::html(&request.uri, &entries, conf)),
+        Format::Html => ("text/html", write::html(&request.uri, &entries, conf, utf8)),
         Format::Xml => ("text/xml", write::xml(&entries)),
         Format::Jsonp if !callback.is_empty() => ("application/javascript", write::jsonp(&entries, callback)),
         Format::Json | Format::Jsonp => ("application/json", write::json(&entries)),

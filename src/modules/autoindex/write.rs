@@ -9,15 +9,15 @@ use crate::net::clock;
 /// Width of the column of names.
 const WIDTH: usize = 50;
 
-/// A page.
-pub(super) fn html(uri: &[u8], entries: &[Entry], conf: &Conf) -> Vec<u8> {
+/// A page. In UTF-8, the column of names is measured in characters.
+pub(super) fn html(uri: &[u8], entries: &[Entry], conf: &Conf, utf8: bool) -> Vec<u8> {
     let mut out = b"<html>\r\n<head><title>Index of ".to_vec();
     escape::html(uri, &mut out);
     out.extend_from_slice(b"</title></head>\r\n<body>\r\n<h1>Index of ");
     escape::html(uri, &mut out);
     out.extend_from_slice(b"</h1><hr><pre><a href=\"../\">../</a>\r\n");
     for entry in entries {
-        row(entry, conf, &mut out);
+        row(entry, conf, utf8, &mut out);
     }
     out.extend_from_slice(b"</pre><hr></body>\r\n</html>\r\n");
     out
@@ -70,19 +70,22 @@ fn word(entry: &Entry) -> &'static str {
     }
 }
 
-fn row(entry: &Entry, conf: &Conf, out: &mut Vec<u8>) {
+fn row(entry: &Entry, conf: &Conf, utf8: bool, out: &mut Vec<u8>) {
     let (name, directory) = (&entry.name, entry.kind == Kind::Directory);
+    let text = std::str::from_utf8(name).ok().filter(|_| utf8);
+    let width = text.map_or(name.len(), |text| text.chars().count());
+    let cut = text.and_then(|text| text.char_indices().nth(WIDTH - 3)).map_or(WIDTH - 3, |(at, _)| at);
     out.extend_from_slice(b"<a href=\"");
     escape::escape(name, Set::Component, out);
     out.extend_from_slice(if directory { b"/\">" } else { b"\">" });
-    if name.len() > WIDTH {
-        escape::html(name.get(..WIDTH - 3).unwrap_or_default(), out);
+    if width > WIDTH {
+        escape::html(name.get(..cut).unwrap_or_default(), out);
         out.extend_from_slice(b"..&gt;</a>");
     } else {
         escape::html(name, out);
-        let slash = directory && name.len() < WIDTH;
+        let slash = directory && width < WIDTH;
         out.extend_from_slice(if slash { b"/</a>" } else { b"</a>" });
-        out.resize(out.len() + WIDTH - name.len() - usize::from(slash), b' ');
+        out.resize(out.len() + WIDTH - width - usize::from(slash), b' ');
     }
     put(out, format_args!(" {} ", clock::listing(entry.modified, conf.local_time)));
     match (directory, conf.exact_size) {
@@ -131,7 +134,7 @@ mod tests {
         ];
         for (entry, conf, want) in table {
             let mut out = Vec::new();
-            row(&entry, conf, &mut out);
+            row(&entry, conf, false, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), want + "\r\n");
         }
         for (size, want) in [(10_000, "    10K"), (10_751, "    10K"), (10_752, "    11K"), (1 << 20, "     1M"), (3 << 29, "     2G")] {

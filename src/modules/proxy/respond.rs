@@ -205,7 +205,7 @@ fn copy(loc: &Loc, headers: &Headers, request: &mut Request) -> Head {
     let mut head = Head { unconditional: true, ..Head::default() };
     limit_rate(loc, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !loc.ignored.has(Known::XAccelCharset, b"")) {
-        head.charset = Some(Bytes::copy_from_slice(charset));
+        head.override_charset = Some(Bytes::copy_from_slice(charset));
     }
     for field in headers.iter() {
         if loc.hidden.has(field.known, field.name) {
