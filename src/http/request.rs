@@ -35,6 +35,8 @@ pub struct Client {
     pub local: Option<SocketAddr>,
     /// Our end as `$server_addr` prints it on unix sockets.
     pub local_text: Bytes,
+    /// What a PROXY protocol header said of it.
+    pub proxied: std::cell::OnceCell<crate::net::proxy_protocol::Header>,
     /// The number of the connection within this run.
     pub number: u64,
     /// How many requests came on it, with the one under way.

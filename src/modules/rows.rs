@@ -78,7 +78,9 @@ pub fn collect<M: Module>(
 
 /// The rows of `upstream { }` blocks.
 pub fn upstream_rows() -> impl Iterator<Item = Row> {
-    upstream::conf::GROUP.iter().map(|row| Row::of("upstream", row.name.into(), row, Sets::Upstream(row.set)))
+    let plain = upstream::conf::GROUP.iter().map(|row| ("upstream", row));
+    let methods = upstream::method::ROWS.iter().map(|(module, row)| (*module, row));
+    plain.chain(methods).map(|(module, row)| Row::of(module, row.name.into(), row, Sets::Upstream(row.set)))
 }
 
 /// Adds the variables of module `M`, whose number `next` is.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parser::ast::Span;
@@ -53,11 +53,15 @@ pub struct Seal<'a> {
     pub charset: Option<Value>,
 }
 
+/// Groups by their name in lower case; implicit ones have a port.
+pub type Sealed = HashMap<(Bytes, Option<u16>), Arc<Peers>>;
+
 /// The groups of a configuration: blocks, and hosts that directives name.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     groups: Vec<Group>,
-    sealed: HashMap<(Bytes, Option<u16>), Arc<Peers>>,
+    sealed: Sealed,
+    known: Arc<OnceLock<Sealed>>,
     /// Resolvers by their settings.
     pub resolvers: Vec<(Settings, Arc<Resolver>)>,
 }
@@ -73,17 +77,18 @@ impl Upstreams {
         self.sealed.values()
     }
 
-    /// Resolves every declared group, used or not, as nginx does.
+    /// Resolves every declared group, used or not, as nginx does; the last step, after which all groups are known.
     pub fn seal_declared(&mut self) -> Result<(), Diag> {
         for group in self.groups.clone() {
             self.seal(&group)?;
         }
+        let _ = self.known.set(self.sealed.clone());
         Ok(())
     }
 
-    /// Resolves every declared group and returns them by name, for URLs with variables.
-    pub fn seal_all(&mut self, _: Span) -> Result<Vec<(Bytes, Arc<Peers>)>, Diag> {
-        self.groups.clone().iter().map(|group| Ok((group.name.clone(), self.seal(group)?))).collect()
+    /// All groups, once every scope is sealed: for URLs with variables, which may name any of them.
+    pub fn known(&self) -> Arc<OnceLock<Sealed>> {
+        Arc::clone(&self.known)
     }
 
     /// The group that an `upstream` block of this name declares.
@@ -151,6 +156,7 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
             tier.push(Peer {
                 address,
                 name,
+                server: server.name.clone(),
                 weight: i64::try_from(server.weight).unwrap_or(i64::MAX),
                 max_conns: server.max_conns,
                 max_fails: server.max_fails,
@@ -162,7 +168,10 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     Ok(Peers {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         name: group.name.clone(),
+        method: group.method.clone(),
+        ring: tiers.first().map(|primary| group.method.ring(primary)).unwrap_or_default(),
         tiers: tiers.map(Tier::new),
+        keepalive_local: group.keepalive_local,
         keepalive: usize::try_from(group.keepalive).unwrap_or(usize::MAX),
         keepalive_requests: group.keepalive_requests,
         keepalive_time: group.keepalive_time,

@@ -84,12 +84,18 @@ fn header((): &(), request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
 fn cookie((): &(), request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(headers) = &request.upstream.headers else { return false };
     let value = headers.all(Known::SetCookie).find_map(|line| {
-        let (key, value) = line.split_at_checked(name.len())?;
-        let value = key.eq_ignore_ascii_case(name).then(|| value.strip_prefix(b"="))??;
-        value.split(|&b| b == b';').next()
+        let (key, rest) = line.split_at_checked(name.len())?;
+        let value = trim_spaces(rest).strip_prefix(b"=").filter(|_| key.eq_ignore_ascii_case(name))?;
+        trim_spaces(value).split(|&b| b == b';').next()
     });
     value.is_some_and(|value| {
         out.extend_from_slice(value);
         true
     })
+}
+
+/// Without the spaces in front; tabs are none.
+fn trim_spaces(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|&b| b != b' ').unwrap_or(bytes.len());
+    bytes.get(start..).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ pub mod cidr;
 pub mod clock;
 pub mod counts;
 pub mod log;
+pub mod proxy_protocol;
 pub mod resolver;
 pub mod stream;
 pub mod timer;

@@ -68,6 +68,7 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         peer_text,
         local,
         local_text: at.to_string().into(),
+        proxied: Default::default(),
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
         requests: std::cell::Cell::new(0),
         started: clock::instant(),

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, build, phases};
+use super::{Worker, build, phases, preface};
 use crate::http::core::Lingering;
 use crate::http::flow::{Cause, Fault, Side};
 use crate::http::h1::parse::BadLine;
@@ -75,8 +75,12 @@ type Linger = (Duration, Duration);
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
     let mut nodelay = false;
+    let listen = place.listen(worker, client, at)?;
+    if listen.proxy_protocol {
+        preface::read(client, &listen).await?;
+    }
     loop {
-        let pipelined = !client.input.borrow().is_empty();
+        let pipelined = idle.is_some() && !client.input.borrow().is_empty();
         if let Some(limit) = idle
             && !pipelined
             && !wait(worker, client, limit).await

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod errors;
 pub mod head;
 pub mod phases;
+pub mod preface;
 pub mod tunnel;
 
 /// What the connections of one thread share.

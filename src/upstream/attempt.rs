@@ -35,8 +35,7 @@ pub async fn run<P: Protocol>(
         None => return Err(Failed::new(NextUpstream::ERROR, Stage::Connect)),
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
-    let (tier, place) = choice.key();
-    let pooled = pool::take((choice.peers().id, tier, place));
+    let pooled = pool::take(choice.pool_key());
     let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
     let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();

@@ -1,10 +1,13 @@
-//! Which server is next: nginx's smooth weighted round robin, in the same sequence.
+//! Which server is next: nginx's smooth weighted round robin, in the same sequence, for the method of the group.
 //!
 //! <https://nginx.org/en/docs/http/load_balancing.html>
 
 use std::sync::Arc;
 
+use super::method::{self, Method, State};
 use super::peer::{Health, Peer, Peers, Tier};
+use super::{Conf, pool};
+use crate::http::Request;
 use crate::net::clock;
 
 /// One request's way through a group: what was tried and what is held now.
@@ -13,18 +16,23 @@ pub struct Choice {
     tier: usize,
     tried: Vec<bool>,
     held: Option<usize>,
+    state: State,
+    /// Tells apart who may use the same idle connections.
+    tag: usize,
     /// Tries that are left.
     pub tries: u64,
 }
 
 impl Choice {
-    /// A request that has tried nothing.
-    pub fn new(peers: Arc<Peers>) -> Self {
+    /// A request that has tried nothing, at the place of `conf`.
+    pub fn new(peers: Arc<Peers>, conf: &Conf, request: &Request) -> Self {
         let [primary, backup] = &peers.tiers;
         let usable = |tier: &Tier| tier.peers.iter().filter(|peer| !peer.down).count() as u64;
         let tries = usable(primary) + usable(backup);
         let tried = vec![false; primary.peers.len()];
-        Self { tries: tries.max(1), peers, tier: 0, tried, held: None }
+        let state = State::new(&peers.method, &peers.ring, request);
+        let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, tag }
     }
 
     /// The group.
@@ -37,7 +45,13 @@ impl Choice {
         self.tier().peers.get(self.held?)
     }
 
-    /// Number of the server that is held, for pools: tier and place.
+    /// Which idle connections to the server that is held may be used.
+    pub fn pool_key(&self) -> pool::Key {
+        let (tier, place) = self.key();
+        (self.peers.id, tier, place, self.tag)
+    }
+
+    /// Number of the server that is held: tier and place.
     pub fn key(&self) -> (usize, usize) {
         (self.tier, self.held.unwrap_or_default())
     }
@@ -90,11 +104,24 @@ impl Choice {
         let peers = Arc::clone(&self.peers);
         let tier = peers.tiers.get(self.tier)?;
         let mut health = tier.lock();
+        let now = clock::now().0.as_secs();
+        let mut view = View { tier, health: &mut health, tried: &self.tried, now };
         let index = if peers.is_single() {
-            let (peer, health) = (tier.peers.first()?, health.first()?);
+            let (peer, health) = (tier.peers.first()?, view.health.first()?);
             (!peer.down && has_room(peer, health)).then_some(0)?
         } else {
-            smooth(tier, &mut health, &self.tried)?
+            let index = match &peers.method {
+                Method::RoundRobin => None,
+                Method::LeastConn => method::least_conn(&mut view),
+                method if self.tier == 0 && tier.peers.len() > 1 => self.state.pick(method, &peers.ring, &mut view),
+                _ => None,
+            };
+            let index = index.or_else(|| view.smooth(|_| true))?;
+            let health = health.get_mut(index)?;
+            if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
+                health.checked = now;
+            }
+            index
         };
         health.get_mut(index)?.conns += 1;
         *self.tried.get_mut(index)? = true;
@@ -112,32 +139,53 @@ fn has_room(peer: &Peer, health: &Health) -> bool {
     peer.max_conns == 0 || health.conns < peer.max_conns
 }
 
-fn smooth(tier: &Tier, health: &mut [Health], tried: &[bool]) -> Option<usize> {
-    let now = clock::now().0.as_secs();
-    let (mut best, mut total) = (None::<(usize, i64)>, 0);
-    for (index, (peer, health)) in tier.peers.iter().zip(health.iter_mut()).enumerate() {
+/// The servers of a tier as one request sees them.
+pub struct View<'a> {
+    /// The tier.
+    pub tier: &'a Tier,
+    health: &'a mut Vec<Health>,
+    tried: &'a [bool],
+    /// In seconds since 1970.
+    now: u64,
+}
+
+impl View<'_> {
+    /// Whether a server may be taken.
+    pub fn is_usable(&self, index: usize) -> bool {
+        let (Some(peer), Some(health)) = (self.tier.peers.get(index), self.health.get(index)) else { return false };
         let failed = peer.max_fails > 0
             && health.fails >= peer.max_fails
-            && now.saturating_sub(health.checked) <= peer.fail_timeout;
-        if tried.get(index) == Some(&true) || peer.down || failed || !has_room(peer, health) {
-            continue;
-        }
-        health.current_weight += health.effective_weight;
-        total += health.effective_weight;
-        if health.effective_weight < peer.weight {
-            health.effective_weight += 1;
-        }
-        if best.is_none_or(|(_, weight)| health.current_weight > weight) {
-            best = Some((index, health.current_weight));
-        }
+            && self.now.saturating_sub(health.checked) <= peer.fail_timeout;
+        self.tried.get(index) != Some(&true) && !peer.down && !failed && has_room(peer, health)
     }
-    let (index, _) = best?;
-    let health = health.get_mut(index)?;
-    health.current_weight -= total;
-    if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
-        health.checked = now;
+
+    /// The connections of one server in the measure of another's weight, to be held against the same with both swapped.
+    pub fn load(&self, index: usize, other: usize) -> u64 {
+        let conns = self.health.get(index).map_or(0, |health| health.conns);
+        conns * self.tier.peers.get(other).map_or(0, |peer| peer.weight.unsigned_abs())
     }
-    Some(index)
+
+    /// The next of those servers that `among` admits.
+    pub fn smooth(&mut self, among: impl Fn(usize) -> bool) -> Option<usize> {
+        let (mut best, mut total) = (None::<(usize, i64)>, 0);
+        for index in (0..self.tier.peers.len()).filter(|&index| among(index)) {
+            if !self.is_usable(index) {
+                continue;
+            }
+            let (peer, health) = (self.tier.peers.get(index)?, self.health.get_mut(index)?);
+            health.current_weight += health.effective_weight;
+            total += health.effective_weight;
+            if health.effective_weight < peer.weight {
+                health.effective_weight += 1;
+            }
+            if best.is_none_or(|(_, weight)| health.current_weight > weight) {
+                best = Some((index, health.current_weight));
+            }
+        }
+        let (index, _) = best?;
+        self.health.get_mut(index)?.current_weight -= total;
+        Some(index)
+    }
 }
 
 fn fail(peer: &Peer, health: &mut Health) {

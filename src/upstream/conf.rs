@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parser::ast::Span;
 
+use super::method::Method;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Seconds, Size, one_of};
 use crate::conf::units;
@@ -241,8 +242,12 @@ pub struct Group {
     pub explicit: bool,
     /// Its servers.
     pub servers: Vec<Server>,
+    /// How they take turns.
+    pub method: Method,
     /// Idle connections a worker keeps.
     pub keepalive: u64,
+    /// Whether they are used only by the place that opened them.
+    pub keepalive_local: bool,
     /// Requests a connection serves.
     pub keepalive_requests: u64,
     /// How long a connection is used.
@@ -261,7 +266,9 @@ impl Group {
             port: None,
             explicit: true,
             servers: Vec::new(),
+            method: Method::RoundRobin,
             keepalive: 32,
+            keepalive_local: true,
             keepalive_requests: 1000,
             keepalive_time: Duration::from_secs(3600),
             keepalive_timeout: Duration::from_secs(60),
@@ -280,9 +287,10 @@ pub const GROUP: &[Directive<Group>] = &[
             Problem::new(format!("invalid value \"{}\" in \"%DIRECTIVE%\" directive", text(word))).at(0)
         })?;
         match a.get(1) {
-            None | Some(b"local") => Ok(()),
-            Some(other) => Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
+            None | Some(b"local") => g.keepalive_local = a.len() > 1,
+            Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
         }
+        Ok(())
     }),
     on("keepalive_requests", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.keepalive_requests)),
     on("keepalive_time", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.keepalive_time)),
@@ -317,6 +325,9 @@ fn server(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
         let problem = |what: String| Problem::new(what).at(index);
         if word == b"resolve" || word.starts_with(b"service=") || word.starts_with(b"route=") || word == b"drain" {
             return Err(problem(format!("the parameter \"{}\" of \"server\" is not supported yet", text(word))));
+        }
+        if word == b"backup" && !group.method.takes_backups() {
+            return Err(problem(format!("balancing method does not support parameter \"{}\"", text(word))));
         }
         parameter(&mut server, word, args).ok_or_else(|| problem(format!("invalid parameter \"{}\"", text(word))))?;
     }

@@ -91,7 +91,7 @@ pub async fn run<P: Protocol>(
     request: &mut Request,
 ) -> Result<Reply, u16> {
     let begun = clock::instant();
-    let mut choice = Choice::new(Arc::clone(peers));
+    let mut choice = Choice::new(Arc::clone(peers), conf, request);
     if conf.next_upstream_tries > 0 {
         choice.tries = choice.tries.min(conf.next_upstream_tries);
     }

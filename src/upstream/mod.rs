@@ -7,6 +7,7 @@ pub mod balance;
 pub mod conf;
 pub mod connect;
 pub mod exchange;
+pub mod method;
 pub mod peer;
 pub mod pool;
 pub mod reply;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::method::{Method, Point};
 use crate::net::addr::Endpoint;
 
 /// One server at one address.
@@ -14,6 +15,8 @@ pub struct Peer {
     pub address: Endpoint,
     /// The address as `$upstream_addr` prints it.
     pub name: Bytes,
+    /// What its `server` says; several addresses may share it.
+    pub server: Bytes,
     /// Its share.
     pub weight: i64,
     /// Connections at once; 0 is no limit.
@@ -74,6 +77,12 @@ pub struct Peers {
     pub name: Bytes,
     /// Primary and backup servers.
     pub tiers: [Tier; 2],
+    /// How they take turns.
+    pub method: Method,
+    /// The ring of a consistent hash.
+    pub ring: Vec<Point>,
+    /// Whether idle connections are used only by the place that opened them.
+    pub keepalive_local: bool,
     /// Idle connections a worker keeps.
     pub keepalive: usize,
     /// Requests a connection serves.
@@ -87,8 +96,18 @@ pub struct Peers {
 impl Peers {
     /// A group that one request made; its connections are not kept.
     pub fn dynamic(name: Bytes, tiers: [Tier; 2]) -> Self {
-        let none = Duration::ZERO;
-        Self { id: 0, name, tiers, keepalive: 0, keepalive_requests: 0, keepalive_time: none, keepalive_timeout: none }
+        Self {
+            id: 0,
+            name,
+            tiers,
+            method: Method::RoundRobin,
+            ring: Vec::new(),
+            keepalive_local: false,
+            keepalive: 0,
+            keepalive_requests: 0,
+            keepalive_time: Duration::ZERO,
+            keepalive_timeout: Duration::ZERO,
+        }
     }
 
     /// Whether there is only one server.

@@ -27,8 +27,8 @@ struct Idle {
     until: Instant,
 }
 
-/// A group and a server in it: the group's number, tier, place.
-pub type Key = (u64, usize, usize);
+/// A group, a server in it, and who may use the connection: the group's number, tier, place, a tag.
+pub type Key = (u64, usize, usize, usize);
 
 thread_local! {
     static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();

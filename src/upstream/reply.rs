@@ -12,14 +12,15 @@ use super::exchange::{Length, Reply};
 use super::pool::{self, Connection};
 use super::{Conf, Peers};
 use crate::http::h1::chunked::{Decoder, Step};
+use crate::http::h1::write::Rate;
 use crate::http::request::Attempt;
 use crate::http::{Body, Cause, Chunk, Fault, Source, Stage};
 use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
 
-/// The body of a reply, and what becomes of its connection.
-pub fn body(reply: Reply, conf: &Conf, bodiless: bool) -> Body {
+/// The body of a reply, read no faster than `rate`, and what becomes of its connection.
+pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
     let framing = match head.length {
         _ if bodiless => Framing::Length(0),
@@ -40,7 +41,9 @@ pub fn body(reply: Reply, conf: &Conf, bodiless: bool) -> Body {
     }
     let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(4096, 256 << 10);
     let timeout = conf.read_timeout;
-    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit: Limit::default(), done: false }))
+    let limit = Limit::default();
+    let pace = Pace { rate, begun: clock::instant(), read: rest.len() as u64 };
+    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit, pace, done: false }))
 }
 
 enum Framing {
@@ -70,10 +73,10 @@ impl End {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
             attempt.response_time = Some(clock::since(self.started));
         }
-        let (tier, place) = self.choice.key();
+        let key = self.choice.pool_key();
         let peers: &Peers = self.choice.peers();
         if let Some(connection) = self.connection.take().filter(|_| self.keep_alive) {
-            pool::put((peers.id, tier, place), peers, connection);
+            pool::put(key, peers, connection);
         }
         self.choice.release(false);
     }
@@ -86,7 +89,32 @@ struct Stream {
     room: usize,
     timeout: Duration,
     limit: Limit,
+    pace: Pace,
     done: bool,
+}
+
+/// How fast a body is read.
+struct Pace {
+    rate: Rate,
+    begun: Instant,
+    /// Bytes so far.
+    read: u64,
+}
+
+impl Pace {
+    /// The bytes that may be read now, or how long to wait for some.
+    fn allows(&self, room: usize) -> Result<usize, Duration> {
+        if self.rate.limit == 0 {
+            return Ok(room);
+        }
+        let elapsed = clock::since(self.begun);
+        let earned = self.rate.limit.saturating_mul(elapsed.as_secs() + 1);
+        match earned.checked_sub(self.read) {
+            Some(left @ 1..) => Ok(room.min(usize::try_from(left).unwrap_or(room))),
+            // More is earned only as another second begins.
+            _ => Err(Duration::from_millis(1000 - u64::from(elapsed.subsec_millis()))),
+        }
+    }
 }
 
 impl Source for Stream {
@@ -157,12 +185,25 @@ impl Stream {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+        let room = match self.pace.allows(self.room) {
+            Ok(room) => room,
+            Err(pause) => {
+                ready!(self.limit.poll_over(cx, pause));
+                self.limit.clear();
+                return self.poll_read(cx);
+            }
+        };
         let Some(connection) = &self.end.connection else { return Poll::Ready(Ok(0)) };
         let fault = |cause| Fault::upstream(Stage::Body, cause);
-        make_room(&mut self.buf, self.room);
-        match connection.stream.poll_read(cx, &mut self.buf, self.room) {
+        make_room(&mut self.buf, room);
+        match connection.stream.poll_read(cx, &mut self.buf, room) {
             Poll::Ready(read) => {
                 self.limit.clear();
+                let bytes = read.as_ref().map_or(0, |&bytes| bytes as u64);
+                self.pace.read += bytes;
+                if let Some(attempt) = self.end.attempts.borrow_mut().last_mut() {
+                    attempt.received += bytes;
+                }
                 return Poll::Ready(read.map_err(|error| fault(Cause::Io(error))));
             }
             Poll::Pending => {}

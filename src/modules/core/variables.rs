@@ -8,7 +8,7 @@ use crate::http::core::Core;
 use crate::http::headers::Known;
 use crate::http::variable::variable;
 use crate::http::{Request, Variable, uri};
-use crate::net::clock;
+use crate::net::{Level, clock};
 
 /// All rows.
 pub const VARIABLES: &[Variable<Core>] = &[
@@ -58,6 +58,24 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("connection", |_, r, _, out| number(out, r.client.number)),
     variable("connection_requests", |_, r, _, out| number(out, r.client.requests.get())),
     variable("connection_time", |_, r, _, out| seconds(out, clock::since(r.client.started))),
+    variable("proxy_protocol_addr", |_, r, _, out| r.client.proxied.get().is_some_and(|p| put(out, &p.source))),
+    variable("proxy_protocol_port", |_, r, _, out| {
+        r.client.proxied.get().is_some_and(|p| number(out, u64::from(p.source_port)))
+    }),
+    variable("proxy_protocol_server_addr", |_, r, _, out| {
+        r.client.proxied.get().is_some_and(|p| put(out, &p.destination))
+    }),
+    variable("proxy_protocol_server_port", |_, r, _, out| {
+        r.client.proxied.get().is_some_and(|p| number(out, u64::from(p.destination_port)))
+    }),
+    variable("proxy_protocol_tlv_", |_, r, name, out| match r.client.proxied.get().map(|p| p.tlv(name)) {
+        Some(Ok(Some(value))) => put(out, &value),
+        Some(Err(problem)) => {
+            r.log(Level::Error, &problem);
+            false
+        }
+        _ => false,
+    }),
     variable("pipe", |_, r, _, out| put(out, if r.pipelined { b"p" } else { b"." })),
     variable("scheme", |_, _, _, out| put(out, b"http")),
     variable("https", |_, _, _, out| put(out, b"")),

@@ -49,23 +49,25 @@ const FLAGS: [&str; 8] = [
 
 /// `proxy_cookie_domain`.
 pub fn domain(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    rule(&mut conf.domains, args)
+    rule(&mut conf.domains, args, redirect::read_domain)
 }
 
 /// `proxy_cookie_path`.
 pub fn path(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    rule(&mut conf.paths, args)
+    rule(&mut conf.paths, args, redirect::read)
 }
 
-fn rule(list: &mut List<Rule>, args: &mut Args<'_>) -> Result<(), Problem> {
+/// Reads the two arguments of a rule.
+type Read = fn(&mut Args<'_>) -> Result<Rule, Problem>;
+
+fn rule(list: &mut List<Rule>, args: &mut Args<'_>, read: Read) -> Result<(), Problem> {
     if list.is_own() && matches!(list.first(), Some(Rule::Off)) {
         return Err(Problem::tail("is duplicate"));
     }
     let rule = match (args.len(), args.word(0)) {
         (1, b"off") => Rule::Off,
         (1, other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(0)),
-        // A leading dot of a domain is left where it is, so rules are read without theirs.
-        _ => redirect::read(args)?,
+        _ => read(args)?,
     };
     list.push(rule);
     Ok(())

@@ -1,6 +1,6 @@
 //! Where a request is passed to: the forms of `proxy_pass`, and which part of the URI it replaces.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -9,6 +9,7 @@ use crate::conf::{Diag, Place};
 use crate::http::headers::Known;
 use crate::http::{Request, Value};
 use crate::modules::Seal;
+use crate::modules::seal::Sealed;
 use crate::net::Level;
 use crate::net::addr::{self, Host, Url};
 use crate::upstream::peer::Tier;
@@ -49,7 +50,7 @@ pub enum Target {
         /// The URL.
         url: Value,
         /// The groups it may name.
-        groups: Vec<(Bytes, Arc<Peers>)>,
+        groups: Arc<OnceLock<Sealed>>,
     },
 }
 
@@ -128,7 +129,7 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         }
         Target::Fixed(destination(&url, peers))
     } else {
-        Target::Variable { url: pass.value.clone(), groups: cx.upstreams.seal_all(pass.at)? }
+        Target::Variable { url: pass.value.clone(), groups: cx.upstreams.known() }
     };
     let mut hidden = Names::default();
     HIDDEN.iter().for_each(|name| hidden.insert(name.as_bytes()));
@@ -205,7 +206,9 @@ impl Loc {
             }
         };
         let host = host_of(&url);
-        if let Some((_, peers)) = groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(&host)) {
+        let group = |port| groups.get()?.get(&(host.to_ascii_lowercase().into(), port));
+        // Without a port it is a group of that name, or one that another URL made for the default port.
+        if let Some(peers) = group(url.port).or_else(|| group(Some(url.port.unwrap_or(80)))) {
             return Ok(destination(&url, Arc::clone(peers)));
         }
         let found = match &url.host {
@@ -214,6 +217,7 @@ impl Loc {
         };
         let peers = found.into_iter().map(|address| Peer {
             name: address.to_string().into(),
+            server: Bytes::new(),
             address,
             weight: 1,
             max_conns: 0,

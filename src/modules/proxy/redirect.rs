@@ -57,16 +57,32 @@ impl Rule {
 /// Reads `from to`.
 pub fn read(args: &mut Args<'_>) -> Result<Rule, Problem> {
     let (from, to) = (args.word(0), args.word(1));
-    let rule = match from.strip_prefix(b"~") {
+    match from.strip_prefix(b"~") {
         Some(source) => {
             let (source, caseless) = source.strip_prefix(b"*").map_or((source, false), |source| (source, true));
-            let pattern = rewrite::pattern(source, caseless, args).map_err(|problem| problem.at(0))?;
-            let groups = rewrite::groups(&pattern, args);
-            Rule::Pattern(pattern, groups, Value::read(to, args)?)
+            pattern(source, caseless, args)
         }
-        None => Rule::Prefix(Value::read(from, args)?, Value::read(to, args)?),
-    };
-    Ok(rule)
+        None => Ok(Rule::Prefix(Value::read(from, args)?, Value::read(to, args)?)),
+    }
+}
+
+/// Reads `from to` of domains: patterns do not tell cases apart, and a leading dot is left where it stands.
+pub fn read_domain(args: &mut Args<'_>) -> Result<Rule, Problem> {
+    let (from, to) = (args.word(0), args.word(1));
+    match from.strip_prefix(b"~") {
+        Some(source) => pattern(source, true, args),
+        None => {
+            let from = from.strip_prefix(b".").unwrap_or(from);
+            let to = to.strip_prefix(b".").unwrap_or(to);
+            Ok(Rule::Prefix(Value::read(from, args)?, Value::read(to, args)?))
+        }
+    }
+}
+
+fn pattern(source: &[u8], caseless: bool, args: &mut Args<'_>) -> Result<Rule, Problem> {
+    let pattern = rewrite::pattern(source, caseless, args).map_err(|problem| problem.at(0))?;
+    let groups = rewrite::groups(&pattern, args);
+    Ok(Rule::Pattern(pattern, groups, Value::read(args.word(1), args)?))
 }
 
 /// What `Location` becomes; nothing where no rule fits.

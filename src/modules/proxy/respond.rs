@@ -9,7 +9,9 @@ use super::head::{self, Sent};
 use super::pass::Loc;
 use super::wire::Http1;
 use super::{cookie, redirect};
+use crate::conf::units;
 use crate::http::body::Tunnel;
+use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
 use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Side, Target, uri};
 use crate::net::Level;
@@ -113,12 +115,13 @@ async fn read(request: &mut Request) -> Result<(), u16> {
 }
 
 /// Makes a response of the reply, or a jump where the reply asks for one.
-fn answer(loc: &Loc, reply: Reply, request: &mut Request) -> Flow {
+fn answer(loc: &Loc, mut reply: Reply, request: &mut Request) -> Flow {
     let status = reply.head.status;
+    drop_repeats(&mut reply.head.headers, request);
     let headers = Rc::new(reply.head.headers.clone());
     request.upstream.headers = Some(Rc::clone(&headers));
     if let Some(target) = accel_redirect(loc, &headers, request) {
-        drop(reply::body(reply, &loc.upstream, false));
+        drop(reply::body(reply, &loc.upstream, Rate::default(), false));
         return target;
     }
     if loc.upstream.intercept_errors && request.core().error_pages.iter().any(|page| page.status == status) {
@@ -127,7 +130,7 @@ fn answer(loc: &Loc, reply: Reply, request: &mut Request) -> Flow {
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, &loc.upstream, false));
+        drop(reply::body(reply, &loc.upstream, Rate::default(), false));
         return Flow::Fail(status);
     }
     let mut head = copy(loc, &headers, request);
@@ -142,7 +145,9 @@ fn answer(loc: &Loc, reply: Reply, request: &mut Request) -> Flow {
         exchange::Length::Chunked => None,
         _ => head.content_length,
     };
-    let body = reply::body(reply, &loc.upstream, bodiless);
+    let rate = loc.upstream.limit_rate.as_ref().filter(|_| loc.upstream.buffering);
+    let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
+    let body = reply::body(reply, &loc.upstream, Rate { limit: rate, after: 0 }, bodiless);
     Flow::Respond(Box::new(Response { head, body }))
 }
 
@@ -155,6 +160,53 @@ fn upgrade(loc: &Loc, reply: Reply, mut head: Head, request: &mut Request) -> Fl
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
     let tunnel = Tunnel { stream, pending, idle: loc.upstream.read_timeout, held: Some(Box::new(reply.choice)) };
     Flow::Respond(Box::new(Response { head, body: Body::Tunnel(Box::new(tunnel)) }))
+}
+
+/// Drops the repetitions of fields that may stand once, telling the log.
+fn drop_repeats(headers: &mut Headers, request: &Request) {
+    const SINGLE: [Known; 12] = [
+        Known::ContentType,
+        Known::Date,
+        Known::LastModified,
+        Known::ETag,
+        Known::Server,
+        Known::Location,
+        Known::Refresh,
+        Known::Expires,
+        Known::XAccelExpires,
+        Known::XAccelRedirect,
+        Known::XAccelLimitRate,
+        Known::XAccelCharset,
+    ];
+    let (mut seen, mut repeated) = (0u128, 0u128);
+    for field in headers.iter() {
+        let bit = 1u128 << field.known as u32;
+        repeated |= seen & bit;
+        seen |= bit;
+    }
+    for known in SINGLE.into_iter().filter(|known| repeated & (1u128 << *known as u32) != 0) {
+        let mut first: Option<String> = None;
+        headers.retain(|field| {
+            let text = |bytes| String::from_utf8_lossy(bytes);
+            let line = || format!("{}: {}", text(field.name), text(field.value));
+            match (field.known == known, &first) {
+                (false, _) => true,
+                (true, None) => {
+                    first = Some(line());
+                    true
+                }
+                (true, Some(first)) => {
+                    let line = line();
+                    let problem = format!(
+                        "upstream sent duplicate header line: \"{line}\", previous value: \"{first}\", ignored \
+                         while reading response header from upstream"
+                    );
+                    request.log(Level::Warn, &problem);
+                    false
+                }
+            }
+        });
+    }
 }
 
 /// The jump that `X-Accel-Redirect` asks for. Some fields of the reply go along.
@@ -195,7 +247,7 @@ fn accel_redirect(loc: &Loc, headers: &Headers, request: &mut Request) -> Option
 
 fn limit_rate(loc: &Loc, headers: &Headers, request: &mut Request) {
     if let Some(rate) = headers.get(Known::XAccelLimitRate).filter(|_| !loc.ignored.has(Known::XAccelLimitRate, b"")) {
-        request.limit_rate = crate::conf::units::size(rate).or(request.limit_rate);
+        request.limit_rate = units::size(rate).or(request.limit_rate);
     }
 }
 
