@@ -105,7 +105,14 @@ def report(results, memory, programs, options):
         lines += ["", f"## Against {version(program)} ({build(program)})", "", *table(results, n)]
     lines += ["", "## Memory", "", "| resident after the load, MB | sum over processes | shared pages once |", "|---|--:|--:|"]
     lines += [f"| {version(p)} | {total:.1f} | {shared:.1f} |" for p, (total, shared) in zip(programs, memory)]
+    lines += ["", "## Parser", "", f"The lexer and grammar alone: {parser_speed()}."]
     return "\n".join(lines) + METHOD
+
+
+def parser_speed():
+    """What the parser's own benchmark prints."""
+    cargo = ["cargo", "run", "--release", "--quiet", "-p", "nginx-rs-parser", "--example", "speed"]
+    return subprocess.run(cargo, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main():
