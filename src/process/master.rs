@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -24,6 +25,8 @@ pub fn serve(options: &Options, table: Table) -> Result<u8> {
         0 => std::thread::available_parallelism().map_or(1, Into::into),
         number => usize::try_from(number).unwrap_or(1),
     };
+    // A signal that comes before anybody listens waits: a connection may be accepted from here on.
+    held().thread_block()?;
     let mut listeners = Listeners::default();
     let change = listeners.update(&table, threads)?;
     let table = Arc::new(table);
@@ -51,6 +54,13 @@ pub fn serve(options: &Options, table: Table) -> Result<u8> {
     Ok(0)
 }
 
+/// The signals that mean something.
+fn held() -> SigSet {
+    use nix::sys::signal::Signal;
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1];
+    signals.into_iter().collect()
+}
+
 /// Writes the pid file; nginx's default place may be closed to an ordinary user, who then goes without.
 fn pid_file(table: &Table) -> Result<Option<PathBuf>> {
     let path = table.process.pid.clone().unwrap_or_else(|| PathBuf::from(paths::PID));
@@ -75,6 +85,7 @@ impl Master<'_> {
         let mut quit = signal(SignalKind::quit())?;
         let mut hup = signal(SignalKind::hangup())?;
         let mut usr1 = signal(SignalKind::user_defined1())?;
+        held().thread_unblock()?;
         loop {
             tokio::select! {
                 _ = term.recv() => return Ok(()),
