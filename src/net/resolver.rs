@@ -17,6 +17,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
+use super::clock;
+
 /// How long one server is waited for before the next is asked.
 const RESEND: Duration = Duration::from_secs(5);
 const LONGEST_UDP: usize = 4096;
@@ -67,7 +69,7 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
-/// Addresses in the order of the answer, IPv4 first; never empty.
+/// Addresses, IPv4 first; never empty.
 pub type Addresses = Arc<[IpAddr]>;
 
 /// Looks names up and remembers them; shared by all threads.
@@ -95,6 +97,7 @@ impl Resolver {
     pub async fn resolve(&self, name: &str) -> Result<Addresses, ResolveError> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let cell = self.cell(&name);
+        let kept = cell.initialized();
         let known = timeout(self.settings.timeout, cell.get_or_init(|| self.learn(&name))).await;
         let known = known.map_err(|_| ResolveError::TIMED_OUT)?;
         if known.addresses.is_err() {
@@ -103,7 +106,16 @@ impl Resolver {
                 names.remove(&name);
             }
         }
-        known.addresses.clone()
+        // What is kept begins with another one each time.
+        match &known.addresses {
+            Ok(addresses) if kept && addresses.len() > 1 => {
+                let mut addresses = addresses.to_vec();
+                let turn = clock::random() % addresses.len() as u64;
+                addresses.rotate_left(usize::try_from(turn).unwrap_or_default());
+                Ok(addresses.into())
+            }
+            addresses => addresses.clone(),
+        }
     }
 
     fn cell(&self, name: &str) -> Arc<OnceCell<Known>> {
@@ -122,22 +134,23 @@ impl Resolver {
     }
 
     async fn learn(&self, name: &str) -> Known {
-        let family = async |wanted: bool, kind| if wanted { self.follow(name, kind).await } else { Ok(Answer::none()) };
-        let answers = tokio::join!(family(self.settings.ipv4, TYPE::A), family(self.settings.ipv6, TYPE::AAAA));
-        let (addresses, ttl) = match answers {
-            (Ok(a), Ok(b)) => ([a.addresses, b.addresses].concat(), a.ttl.min(b.ttl)),
-            (Err(error), _) | (_, Err(error)) => return Known { addresses: Err(error), until: Instant::now() },
-        };
-        let addresses = if addresses.is_empty() { Err(ResolveError::NOT_FOUND) } else { Ok(addresses.into()) };
+        let (mut ttl, found) = (u32::MAX, self.follow(name).await);
+        let addresses = found.and_then(|answer| {
+            ttl = answer.ttl;
+            if answer.addresses.is_empty() { Err(ResolveError::NOT_FOUND) } else { Ok(answer.addresses.into()) }
+        });
+        if addresses.is_err() {
+            return Known { addresses, until: Instant::now() };
+        }
         let keep = self.settings.valid.unwrap_or(Duration::from_secs(ttl.into()));
         Known { addresses, until: Instant::now() + keep }
     }
 
     /// Asks for `name` and, as long as there is only an alias, for what it stands for.
-    async fn follow(&self, name: &str, kind: TYPE) -> Result<Answer, ResolveError> {
+    async fn follow(&self, name: &str) -> Result<Answer, ResolveError> {
         let (mut name, mut ttl) = (name.to_owned(), u32::MAX);
         for _ in 0..LONGEST_ALIAS_CHAIN {
-            let mut answer = self.ask(&name, kind).await?;
+            let mut answer = self.both(&name).await?;
             ttl = ttl.min(answer.ttl);
             answer.ttl = ttl;
             match answer.alias.take() {
@@ -146,6 +159,18 @@ impl Resolver {
             }
         }
         Err(ResolveError::NOT_FOUND)
+    }
+
+    /// Asks for the families that are wanted. Where both answers are aliases, that of IPv6 goes first.
+    async fn both(&self, name: &str) -> Result<Answer, ResolveError> {
+        let family = async |wanted: bool, kind| if wanted { self.ask(name, kind).await } else { Ok(Answer::none()) };
+        let answers = tokio::join!(family(self.settings.ipv4, TYPE::A), family(self.settings.ipv6, TYPE::AAAA));
+        let (v4, v6) = (answers.0?, answers.1?);
+        Ok(Answer {
+            addresses: [v4.addresses, v6.addresses].concat(),
+            alias: v6.alias.or(v4.alias),
+            ttl: v4.ttl.min(v6.ttl),
+        })
     }
 
     /// Goes round the servers until one gives an answer that counts; the caller's timeout ends it otherwise.

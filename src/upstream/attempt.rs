@@ -149,19 +149,14 @@ async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &
     loop {
         let next = tokio::select! {
             biased;
-            next = request.body.next() => next,
+            next = request.body.some() => next,
             _ = stream.readable() => return Ok(true),
         };
-        let last = match next.map_err(|fault| Fault { stage: Stage::Send, ..fault })? {
-            Some(bytes) => {
-                writer.data(bytes, chunked);
-                false
-            }
-            None => {
-                writer.end(chunked);
-                true
-            }
-        };
+        let (bytes, last) = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?;
+        writer.data(bytes, chunked);
+        if last {
+            writer.end(chunked);
+        }
         writer.flush().await.map_err(upstream)?;
         if last {
             return Ok(false);

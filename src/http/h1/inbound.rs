@@ -1,5 +1,6 @@
 //! A request's body on its way in (RFC 9112 §6): by length or in chunks, whole in memory, in a file, or piece by piece.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -45,6 +46,8 @@ pub struct Inbound {
     done: bool,
     received: u64,
     kept: Kept,
+    /// What came before anybody asked for it piece by piece.
+    ahead: VecDeque<Bytes>,
     /// Whether `100 Continue` is owed.
     expects: bool,
     /// What made it too large: the bytes that had come, and those its next chunk announced.
@@ -76,6 +79,7 @@ impl Inbound {
             done,
             received: 0,
             kept: Kept::Nothing,
+            ahead: VecDeque::new(),
             expects: false,
             excess: None,
             invited: 0,
@@ -166,6 +170,34 @@ impl Inbound {
         Ok(())
     }
 
+    /// Takes what came of it already, about `most` bytes; true if that is all of it, which is kept then.
+    pub async fn read_ready(&mut self, most: u64) -> Result<bool, Fault> {
+        self.welcome().await?;
+        let taken = self.gather(most).await?;
+        if !self.done {
+            self.ahead = taken.into();
+        } else if !taken.is_empty() {
+            self.kept = Kept::Memory(taken.concat().into());
+        }
+        Ok(self.done)
+    }
+
+    /// The pieces that are there, about `most` bytes of them.
+    async fn gather(&mut self, most: u64) -> Result<Vec<Bytes>, Fault> {
+        let (mut taken, mut len) = (Vec::new(), 0);
+        while len < most {
+            match std::future::poll_fn(|cx| Poll::Ready(self.poll_next(cx))).await {
+                Poll::Pending => break,
+                Poll::Ready(next) => {
+                    let Some(bytes) = next? else { break };
+                    len += bytes.len() as u64;
+                    taken.push(bytes);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
     async fn spool(&mut self, held: BytesMut, bytes: Bytes, core: &Core) -> Result<(), Fault> {
         let naming = match core.client_body_in_file_only {
             InFileOnly::On => Naming::Kept,
@@ -193,6 +225,16 @@ impl Inbound {
         next.unwrap_or(Err(Fault::client(Stage::Body, Cause::TimedOut)))
     }
 
+    /// The next pieces as far as they are there, in one; and whether they were the last.
+    pub async fn some(&mut self) -> Result<(Bytes, bool), Fault> {
+        const ENOUGH: u64 = 16 << 10;
+        let Some(first) = self.next().await? else { return Ok((Bytes::new(), true)) };
+        let more = self.gather(ENOUGH).await?;
+        let last = self.done && self.ahead.is_empty();
+        let all = if more.is_empty() { first } else { [vec![first], more].concat().concat().into() };
+        Ok((all, last))
+    }
+
     /// Sends `100 Continue` where it is owed.
     async fn welcome(&mut self) -> Result<(), Fault> {
         if std::mem::take(&mut self.expects) {
@@ -207,6 +249,9 @@ impl Inbound {
     /// The next piece, without its time limit.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         loop {
+            if let Some(bytes) = self.ahead.pop_front() {
+                return Poll::Ready(Ok(Some(bytes)));
+            }
             if self.done {
                 return Poll::Ready(Ok(None));
             }

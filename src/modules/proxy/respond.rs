@@ -13,7 +13,7 @@ use crate::conf::units;
 use crate::http::body::Tunnel;
 use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
-use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Side, Target, uri};
+use crate::http::{Body, Cause, Fault, Flow, Head, Headers, Method, Request, Response, Side, Target, uri};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
@@ -58,7 +58,7 @@ async fn outgoing(loc: &Loc, to: &super::pass::Destination, request: &mut Reques
     let (sent, body) = if let Some(body) = &loc.set_body {
         let body = body.bytes(request);
         (Sent::Length(body.len() as u64), Body::Full(body))
-    } else if !loc.upstream.request_buffering && !request.body.is_done() && loc.upstream.pass_request_body {
+    } else if !loc.upstream.request_buffering && loc.upstream.pass_request_body && !read_ready(request).await? {
         let chunked = request.body.is_chunked();
         // HTTP/1.0 has no chunks: such a body must be whole before its length is known.
         if chunked && loc.http10 {
@@ -83,33 +83,44 @@ async fn outgoing(loc: &Loc, to: &super::pass::Destination, request: &mut Reques
     Ok(Outgoing { head: head.into(), body, stream })
 }
 
+/// Reads what has come of the client's body; true if that is all of it.
+async fn read_ready(request: &mut Request) -> Result<bool, u16> {
+    if request.body.is_done() {
+        return Ok(true);
+    }
+    let most = request.core().client_body_buffer_size;
+    request.body.read_ready(most).await.map_err(|fault| refused(&fault, request))
+}
+
 /// Reads the client's body into memory or a file.
 async fn read(request: &mut Request) -> Result<(), u16> {
     let scope = Arc::clone(&request.scope);
-    let result = request.body.read_all(scope.core()).await;
-    let Err(fault) = result else { return Ok(()) };
-    use crate::http::Cause;
+    request.body.read_all(scope.core()).await.map_err(|fault| refused(&fault, request))
+}
+
+/// The status to answer a body with that could not be read.
+fn refused(fault: &Fault, request: &Request) -> u16 {
     match (fault.side, &fault.cause) {
         (Side::Client, Cause::TooLarge) => {
             let (received, more) = request.body.excess.unwrap_or_default();
             request.log(Level::Error, &format!("client intended to send too large chunked body: {received}+{more} bytes"));
-            Err(413)
+            413
         }
         (Side::Client, Cause::TimedOut) => {
             request.log(Level::Info, "client timed out (110: Connection timed out) while reading client request body");
-            Err(408)
+            408
         }
         (Side::Client, Cause::Protocol(text)) => {
             request.log(Level::Error, text);
-            Err(400)
+            400
         }
         (Side::Client, _) => {
             request.log(Level::Info, "client prematurely closed connection");
-            Err(400)
+            400
         }
         _ => {
             request.log(Level::Crit, &format!("{fault} while reading client request body"));
-            Err(500)
+            500
         }
     }
 }
@@ -294,19 +305,14 @@ fn copy(loc: &Loc, headers: &Headers, request: &mut Request) -> Head {
     head
 }
 
-/// The addresses of a host name that variables named, beginning with a different one each time.
+/// The addresses of a host name that variables named.
 pub async fn resolve(request: &mut Request, name: &str, port: u16) -> Result<Vec<Endpoint>, u16> {
     let Some(resolver) = request.core().resolver.clone() else {
         request.log(Level::Error, &format!("no resolver defined to resolve {name}"));
         return Err(502);
     };
     match resolver.resolve(name).await {
-        Ok(found) => {
-            let mut found: Vec<Endpoint> = found.iter().map(|ip| Endpoint::Inet((*ip, port).into())).collect();
-            let turn = clock::random() % (found.len().max(1) as u64);
-            found.rotate_left(usize::try_from(turn).unwrap_or_default());
-            Ok(found)
-        }
+        Ok(found) => Ok(found.iter().map(|ip| Endpoint::Inet((*ip, port).into())).collect()),
         Err(error) => {
             request.log(Level::Error, &format!("{name} could not be resolved ({error})"));
             Err(502)
