@@ -161,23 +161,28 @@ impl Resolver {
         Err(ResolveError::NOT_FOUND)
     }
 
-    /// Asks for the families that are wanted. Where both answers are aliases, that of IPv6 goes first.
+    /// Asks one server for the families that are wanted. A name that has aliases has the same one for both, and where
+    /// not, that of IPv6 counts.
     async fn both(&self, name: &str) -> Result<Answer, ResolveError> {
-        let family = async |wanted: bool, kind| if wanted { self.ask(name, kind).await } else { Ok(Answer::none()) };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let family = async |wanted: bool, kind| match wanted {
+            true => self.ask(name, kind, turn).await,
+            false => Ok(Answer::none()),
+        };
         let answers = tokio::join!(family(self.settings.ipv4, TYPE::A), family(self.settings.ipv6, TYPE::AAAA));
         let (v4, v6) = (answers.0?, answers.1?);
         Ok(Answer {
             addresses: [v4.addresses, v6.addresses].concat(),
-            alias: v6.alias.or(v4.alias),
+            alias: if self.settings.ipv6 { v6.alias } else { v4.alias },
             ttl: v4.ttl.min(v6.ttl),
         })
     }
 
     /// Goes round the servers until one gives an answer that counts; the caller's timeout ends it otherwise.
-    async fn ask(&self, name: &str, kind: TYPE) -> Result<Answer, ResolveError> {
+    async fn ask(&self, name: &str, kind: TYPE, turn: usize) -> Result<Answer, ResolveError> {
         let query = Query::new(name, kind).ok_or(ResolveError::NOT_FOUND)?;
         let servers = &self.settings.servers;
-        let first = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(servers.len()).unwrap_or(0);
+        let first = turn.checked_rem(servers.len()).unwrap_or(0);
         loop {
             for &server in servers.iter().cycle().skip(first).take(servers.len()) {
                 if let Ok(Ok(answer)) = timeout(RESEND, query.send(server)).await {

@@ -153,6 +153,15 @@ impl Stream {
         .await
     }
 
+    /// Ends both directions at once; whoever waits for the stream sees its end.
+    pub fn cut(&self) {
+        // A stream that has ended already needs no end.
+        let _ = match &*self.0.borrow() {
+            Io::Tcp(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Io::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+        };
+    }
+
     /// Makes the kernel answer with a reset when the stream is dropped.
     pub fn reset_on_close(&self) {
         if let Io::Tcp(stream) = &*self.0.borrow() {

@@ -1,14 +1,16 @@
 //! A worker thread: its runtime, its listeners, and what the master tells it.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet};
 
+use crate::http::Client;
 use crate::net::addr::Endpoint;
 use crate::net::{Level, clock, timer};
 use crate::serve::Worker;
@@ -59,7 +61,15 @@ async fn work(table: Arc<Table>, sockets: Vec<(Endpoint, Socket)>, mut ear: Unbo
     tokio::task::spawn_local(timer::watch());
     tokio::task::spawn_local(crate::upstream::pool::sweep());
     while let Some(Command::Reload(table, added, removed)) = ear.recv().await {
+        let limit = worker.table().process.worker_shutdown_timeout;
         worker.reload(table);
+        let old = worker.take_clients();
+        if !limit.is_zero() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(limit).await;
+                cut(&old);
+            });
+        }
         for addr in removed {
             accepting.remove(&addr).iter().for_each(AbortHandle::abort);
         }
@@ -67,9 +77,28 @@ async fn work(table: Arc<Table>, sockets: Vec<(Endpoint, Socket)>, mut ear: Unbo
     }
     accepting.values().for_each(AbortHandle::abort);
     worker.quit();
-    while worker.connections() > 0 {
-        worker.idle.notified().await;
+    let ended = async {
+        while worker.connections() > 0 {
+            worker.idle.notified().await;
+        }
+    };
+    let limit = worker.table().process.worker_shutdown_timeout;
+    if limit.is_zero() {
+        return ended.await;
     }
+    tokio::pin!(ended);
+    if tokio::time::timeout(limit, &mut ended).await.is_err() {
+        cut(&worker.take_clients());
+        // They write their log lines; who cannot end even so is left behind.
+        let _ = tokio::time::timeout(FAREWELL, ended).await;
+    }
+}
+
+/// How long connections may take to end once they were cut.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+fn cut(clients: &[Weak<Client>]) {
+    clients.iter().filter_map(Weak::upgrade).for_each(|client| client.stream.cut());
 }
 
 fn listen(worker: &Rc<Worker>, sockets: Vec<(Endpoint, Socket)>, accepting: &mut HashMap<Endpoint, AbortHandle>) {

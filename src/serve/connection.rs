@@ -17,14 +17,14 @@ use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::timer::within;
 use crate::net::{Level, Stream};
-use crate::table::{Listen, Location, Table};
+use crate::table::{Listen, Location, Server, Table};
 use crate::upstream;
 
 /// Serves a connection until it ends.
 pub async fn run(worker: Rc<Worker>, client: Client, at: Endpoint) {
-    worker.opened();
-    let guard = Closed(Rc::clone(&worker));
     let client = Rc::new(client);
+    worker.opened(&client);
+    let guard = Closed(Rc::clone(&worker));
     let mut place = Place::default();
     let lingering = serve(&worker, &client, &at, &mut place).await;
     // Who sees the connection close finds its requests in the log.
@@ -105,7 +105,7 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
             client.stream.set_nodelay(true);
         }
-        let kept = respond(&mut request, response, &location).await;
+        let kept = respond(&mut request, response, &location, &server).await;
         if kept && !worker.is_stopping() {
             idle = Some(core.keepalive_timeout);
             continue;
@@ -179,7 +179,7 @@ fn refuse(
 }
 
 /// Writes a response and logs the request; true if the connection can be used again.
-async fn respond(request: &mut Request, response: Response, location: &Arc<Location>) -> bool {
+async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
     if head.status == 444 || head.status == 499 {
         request.keep_alive = false;
@@ -238,7 +238,10 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         report(request, fault, &stream, core.reset_timedout_connection);
     }
     let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
-    location.loc.log(request);
+    match &core.post_action {
+        Some(to) => phases::post_action(request, server, location, to).await.loc.log(request),
+        None => location.loc.log(request),
+    }
     drained
 }
 

@@ -1,11 +1,12 @@
 //! Connections and the life of a request. Every worker thread runs its own, with a current-thread runtime.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::http::Client;
 use crate::net::timer;
 use crate::table::Table;
 
@@ -23,6 +24,8 @@ pub struct Worker {
     table: RefCell<Arc<Table>>,
     stopping: Cell<bool>,
     connections: Cell<u64>,
+    /// The open connections, where `worker_shutdown_timeout` bounds them; and some that have ended.
+    clients: RefCell<Vec<Weak<Client>>>,
     /// Wakes whoever waits for the last connection.
     pub idle: Notify,
 }
@@ -34,6 +37,7 @@ impl Worker {
             table: RefCell::new(table),
             stopping: Cell::new(false),
             connections: Cell::new(0),
+            clients: RefCell::default(),
             idle: Notify::new(),
         })
     }
@@ -64,8 +68,21 @@ impl Worker {
         self.connections.get()
     }
 
-    fn opened(&self) {
+    /// The connections that are open now, to be ended when their time is over.
+    pub fn take_clients(&self) -> Vec<Weak<Client>> {
+        self.clients.take()
+    }
+
+    fn opened(&self, client: &Rc<Client>) {
         self.connections.set(self.connections.get() + 1);
+        if self.table.borrow().process.worker_shutdown_timeout.is_zero() {
+            return;
+        }
+        let mut clients = self.clients.borrow_mut();
+        if clients.len() as u64 > 2 * self.connections.get() {
+            clients.retain(|client| client.strong_count() > 0);
+        }
+        clients.push(Rc::downgrade(client));
     }
 
     fn closed(&self) {

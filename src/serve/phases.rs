@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::errors;
-use crate::http::{Agent, Flow, Method, Request, Response, Scope, Target};
+use crate::http::{Agent, Flow, Method, Request, Response, Scope, Target, uri};
 use crate::net::Level;
 use crate::net::clock;
 use crate::table::tree::Found;
@@ -20,18 +20,45 @@ pub const CHANGES: u8 = 10;
 pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<u16>) -> (Response, Arc<Location>) {
     let mut place = Arc::clone(&server.root);
     enter(request, &place);
-    let mut flow = match refused {
+    let flow = match refused {
         Some(status) => Flow::Fail(status),
         None => from_server(request, server, &mut place).await,
     };
+    let response = settle(request, server, &mut place, flow).await;
+    (response, place)
+}
+
+/// Serves what `post_action` names once the response is gone; nobody sees what comes of it. Returns the place that logs
+/// the request.
+pub async fn post_action(
+    request: &mut Request,
+    server: &Arc<Server>,
+    place: &Arc<Location>,
+    to: &Bytes,
+) -> Arc<Location> {
+    let mut place = Arc::clone(place);
+    let target = match to.first() {
+        Some(b'@') => Target::Named(to.clone()),
+        _ => {
+            let (uri, args) = uri::split_args(to);
+            Target::Uri { uri: uri.to_vec(), args: args.to_vec() }
+        }
+    };
+    let flow = jump(request, server, &mut place, target).await;
+    settle(request, server, &mut place, flow).await;
+    place
+}
+
+/// Makes a response of a flow, wherever it leads.
+async fn settle(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>, mut flow: Flow) -> Response {
     loop {
         flow = match flow {
-            Flow::Respond(response) => match discard(request).and_then(|()| finish(request, &place, *response)) {
-                Ok(response) => return (response, place),
+            Flow::Respond(response) => match discard(request).and_then(|()| finish(request, place, *response)) {
+                Ok(response) => return response,
                 Err(status) => errors::fail(request, status),
             },
             Flow::Fail(status) => errors::fail(request, status),
-            Flow::Jump(target) => jump(request, server, &mut place, target).await,
+            Flow::Jump(target) => jump(request, server, place, target).await,
             Flow::Next | Flow::Allow => Flow::Fail(404),
         };
     }

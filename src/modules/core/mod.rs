@@ -146,6 +146,10 @@ impl super::Module for Module {
         on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
+        on("post_action", SCOPES_IF, 1..=1, |c, a| {
+            c.core.post_action = Some(Bytes::copy_from_slice(a.word(0)));
+            Ok(())
+        }),
         many("error_page", SCOPES_IF, 2..=255, error_page),
         on("server_tokens", SCOPES, 1..=1, |c, a| {
             c.core.server_tokens = match a.word(0) {
