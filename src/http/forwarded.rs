@@ -2,23 +2,34 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::net::cidr::{self, Cidr};
+use bytes::Bytes;
 
-/// The address that the proxies in `trusted` vouch for, and its port where it has one.
+use crate::net::cidr;
+
+/// The address that trusted proxies vouch for.
+#[derive(Clone, Debug)]
+pub struct Real {
+    /// The address; port 0 where none is known.
+    pub addr: SocketAddr,
+    /// The address as `$remote_addr` prints it.
+    pub text: Bytes,
+}
+
+/// The address that the proxies whom `trusts` admits vouch for, and its port where it has one. Unix sockets have no
+/// address.
 ///
 /// `values` are those of `X-Forwarded-For` in the order they came. Without `recursive` the last address is taken; with
 /// it, the last one that is not itself trusted.
 pub fn client<'a>(
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     values: impl DoubleEndedIterator<Item = &'a [u8]>,
-    trusted: &[Cidr],
+    trusts: impl Fn(Option<IpAddr>) -> bool,
     recursive: bool,
 ) -> Option<(IpAddr, Option<u16>)> {
     let mut found: Option<(IpAddr, Option<u16>)> = None;
     let addresses = values.rev().flat_map(|value| value.rsplit(|b| matches!(b, b' ' | b',')));
     for text in addresses.filter(|text| !text.is_empty()) {
-        let from = found.map_or(peer, |(ip, _)| ip);
-        if !trusted.iter().any(|net| net.contains(from)) {
+        if !trusts(found.map_or(peer, |(ip, _)| Some(ip))) {
             break;
         }
         let Some(next) = parse(text) else { break };
@@ -43,10 +54,12 @@ pub fn parse(text: &[u8]) -> Option<(IpAddr, Option<u16>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::cidr::Cidr;
 
     #[test]
     fn walks_back_through_proxies() {
         let trusted = [Cidr::parse(b"10.0.0.0/8").unwrap().0, Cidr::parse(b"192.0.2.1").unwrap().0];
+        let trusts = |ip: Option<IpAddr>| ip.is_some_and(|ip| trusted.iter().any(|net| net.contains(ip)));
         let table: [(&str, &[&str], bool, Option<&str>); 7] = [
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1"], false, Some("192.0.2.1")),
             ("10.0.0.1", &["1.1.1.1, 192.0.2.1"], true, Some("1.1.1.1")),
@@ -57,7 +70,7 @@ mod tests {
             ("::ffff:10.0.0.1", &["[2001:db8::1]:80"], false, Some("2001:db8::1")),
         ];
         for (peer, values, recursive, want) in table {
-            let found = client(peer.parse().unwrap(), values.iter().map(|v| v.as_bytes()), &trusted, recursive);
+            let found = client(peer.parse().ok(), values.iter().map(|v| v.as_bytes()), trusts, recursive);
             assert_eq!(found.map(|(ip, _)| ip.to_string()).as_deref(), want, "{peer} {values:?}");
         }
     }

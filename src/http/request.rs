@@ -13,6 +13,7 @@ use super::agent::Agent;
 use super::core::Core;
 use super::escape::{self, Set};
 use super::flow::Flow;
+use super::forwarded::Real;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
 use super::response::Head;
@@ -210,6 +211,8 @@ pub struct Sent {
 pub struct Request {
     /// The connection it came on.
     pub client: Rc<Client>,
+    /// The address that proxies vouch for, in the place of the connection's.
+    pub real: Option<Real>,
     /// The settings of the place it is at now.
     pub scope: Arc<dyn Scope>,
     /// The request line as it came.
@@ -345,7 +348,17 @@ impl Request {
 
     /// The client's address.
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        self.client.peer.map(|peer| peer.ip())
+        self.peer().map(|peer| peer.ip())
+    }
+
+    /// The client's address and port; none on unix sockets.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.real.as_ref().map(|real| real.addr).or(self.client.peer)
+    }
+
+    /// The client's address as `$remote_addr` prints it.
+    pub fn peer_text(&self) -> &Bytes {
+        self.real.as_ref().map_or(&self.client.peer_text, |real| &real.text)
     }
 
     /// Whether the target that came holds escapes, so that text taken from its path must be escaped again.
@@ -420,7 +433,7 @@ impl Request {
 
     fn context(&self) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut out = format!(", client: {}, server: {}", text(&self.client.peer_text), text(&self.core().server.name));
+        let mut out = format!(", client: {}, server: {}", text(self.peer_text()), text(&self.core().server.name));
         if !self.line.is_empty() {
             out.push_str(&format!(", request: \"{}\"", text(&self.line)));
         }

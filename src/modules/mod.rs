@@ -52,6 +52,10 @@ pub trait Module {
     /// Tells a new scope which location it belongs to.
     fn enter(_: &mut Self::Conf, _: &Place) {}
 
+    /// Before anything else, with the settings of the server.
+    fn post_read(_: &Self::Loc, _: &mut Request) -> Flow {
+        Flow::Next
+    }
     /// The server and location rewrite phases.
     fn rewrite(_: &Self::Loc, _: &mut Request) -> Flow {
         Flow::Next
@@ -107,6 +111,8 @@ impl Phases {
     pub const FILTER: Self = Self(1 << 5);
     /// After the last byte.
     pub const LOG: Self = Self(1 << 6);
+    /// Before anything else.
+    pub const POST_READ: Self = Self(1 << 7);
 
     /// Whether this holds `phase`.
     pub const fn has(self, phase: Self) -> bool {
@@ -199,6 +205,14 @@ macro_rules! modules {
                 false
             }
 
+            /// The post-read phase.
+            pub fn post_read(&self, request: &mut Request) -> Flow {
+                $(if <$name::Module as Module>::PHASES.has(Phases::POST_READ) {
+                    match <$name::Module as Module>::post_read(&self.$name, request) { Flow::Next => {}, flow => return flow }
+                })+
+                Flow::Next
+            }
+
             /// The rewrite phase.
             pub fn rewrite(&self, request: &mut Request) -> Flow {
                 $(if <$name::Module as Module>::PHASES.has(Phases::REWRITE) {
@@ -278,7 +292,7 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, rewrite,
+    process, core, realip, rewrite,
     map, geo, split_clients, access, charset,
     try_files, upstream, proxy,
     empty_gif, stub_status, random_index, index, autoindex, files,

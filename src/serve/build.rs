@@ -98,6 +98,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
     let target = if target.first() == Some(&b'?') { [b"/", &target[..]].concat().into() } else { target };
     Request {
         client: Rc::clone(client),
+        real: None,
         scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
         line: line.map_or(Bytes::new(), |line| part(&line.line)),
         method: Method::of(&method_name),

@@ -22,7 +22,10 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     enter(request, &place);
     let flow = match refused {
         Some(status) => Flow::Fail(status),
-        None => from_server(request, server, &mut place).await,
+        None => match server.root.loc.post_read(request) {
+            Flow::Next => from_server(request, server, &mut place).await,
+            flow => flow,
+        },
     };
     let response = settle(request, server, &mut place, flow).await;
     (response, place)

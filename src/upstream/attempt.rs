@@ -145,7 +145,10 @@ async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &
         };
     };
     writer.push(head);
-    writer.flush().await.map_err(upstream)?;
+    // The head waits for what is there of the body, not for more.
+    if !request.body.has_some() {
+        writer.flush().await.map_err(upstream)?;
+    }
     loop {
         let next = tokio::select! {
             biased;

@@ -113,6 +113,11 @@ impl Inbound {
         self.done
     }
 
+    /// Whether a piece is there without waiting.
+    pub fn has_some(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// The bytes of it that came.
     pub fn received(&self) -> u64 {
         self.received

@@ -35,12 +35,12 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("is_request_port", |_, r, _, out| put(out, if r.host_port.is_empty() { b"" } else { b":" })),
     variable("request_port", |_, r, _, out| put(out, &r.host_port)),
     // The connection.
-    variable("remote_addr", |_, r, _, out| put(out, &r.client.peer_text)),
-    variable("remote_port", |_, r, _, out| r.client.peer.is_some_and(|peer| number(out, u64::from(peer.port())))),
+    variable("remote_addr", |_, r, _, out| put(out, r.peer_text())),
+    variable("remote_port", |_, r, _, out| r.peer().filter(|peer| peer.port() > 0).is_some_and(|peer| number(out, u64::from(peer.port())))),
     variable("binary_remote_addr", |_, r, _, out| match r.peer_ip() {
         Some(IpAddr::V4(ip)) => put(out, &ip.octets()),
         Some(IpAddr::V6(ip)) => put(out, &ip.octets()),
-        None => put(out, &r.client.peer_text),
+        None => put(out, r.peer_text()),
     }),
     variable("remote_user", |_, r, _, out| {
         let user = basic_user(r);

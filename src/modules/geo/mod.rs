@@ -57,8 +57,9 @@ impl Computed for Geo {
             None => request.peer_ip(),
         };
         if let Some(peer) = ip.filter(|_| !self.proxies.is_empty()) {
+            let trusts = |ip: Option<IpAddr>| ip.is_some_and(|ip| self.proxies.iter().any(|net| net.contains(ip)));
             let values: Vec<&[u8]> = request.headers.all(Known::XForwardedFor).collect();
-            let found = forwarded::client(peer, values.into_iter(), &self.proxies, self.recursive);
+            let found = forwarded::client(Some(peer), values.into_iter(), trusts, self.recursive);
             ip = found.map_or(ip, |(ip, _)| Some(ip));
         }
         // Whatever has no address has the value of the last one.

@@ -153,6 +153,6 @@ pub fn forwarded_for(request: &Request, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(&request.client.peer_text);
+    out.extend_from_slice(request.peer_text());
     true
 }

@@ -16,7 +16,7 @@ fn reply(query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         "both" => vec![address(1), address(2)],
         "four" if v4 => vec![address(4)],
         "big" if tcp => vec![address(5)],
-        "alias" if v4 => vec![RData::CNAME(CNAME(Name::new_unchecked("four.test")))],
+        "alias" => vec![RData::CNAME(CNAME(Name::new_unchecked("four.test")))],
         "loop" => vec![RData::CNAME(CNAME(Name::new_unchecked("loop.test")))],
         "missing" => {
             *out.rcode_mut() = RCODE::NameError;
