@@ -108,19 +108,9 @@ impl Upstreams {
         let port = port.unwrap_or(default_port);
         let is_unix = host.starts_with(b"unix:");
         let name = if is_unix { host.to_vec() } else { [host, &b":"[..], port.to_string().as_bytes()].concat() };
-        let server = Server {
-            name: name.into(),
-            weight: 1,
-            max_conns: 0,
-            max_fails: 1,
-            fail_timeout: 10,
-            backup: false,
-            down: false,
-            at,
-        };
         let mut group = Group::new(host.clone(), Some(at));
         (group.port, group.explicit) = (Some(port), false);
-        group.servers.push(server);
+        group.servers.push(Server::new(name.into(), at));
         self.seal(&group)
     }
 

@@ -231,6 +231,13 @@ pub struct Server {
     pub at: Span,
 }
 
+impl Server {
+    /// A server without parameters.
+    pub fn new(name: Bytes, at: Span) -> Self {
+        Self { name, weight: 1, max_conns: 0, max_fails: 1, fail_timeout: 10, backup: false, down: false, at }
+    }
+}
+
 /// A group of servers: an `upstream` block, or the host of a `proxy_pass`.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -311,16 +318,7 @@ fn zone(_: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
 }
 
 fn server(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
-    let mut server = Server {
-        name: Bytes::copy_from_slice(args.word(0)),
-        weight: 1,
-        max_conns: 0,
-        max_fails: 1,
-        fail_timeout: 10,
-        backup: false,
-        down: false,
-        at: args.directive().end,
-    };
+    let mut server = Server::new(Bytes::copy_from_slice(args.word(0)), args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {
         let problem = |what: String| Problem::new(what).at(index);
         if word == b"resolve" || word.starts_with(b"service=") || word.starts_with(b"route=") || word == b"drain" {
