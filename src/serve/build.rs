@@ -19,7 +19,7 @@ use crate::net::Level;
 use crate::table::{Listen, Server};
 
 /// A request with its server; a status where it must be refused.
-pub type Built = (Request, Arc<Server>, Option<u16>);
+pub type Built = (Box<Request>, Arc<Server>, Option<u16>);
 
 /// Header fields that may stand once only.
 const UNIQUE: [Known; 10] = [
@@ -49,7 +49,12 @@ pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: 
 }
 
 /// Makes a request of a head that could not be read to its end, with the server its `Host` had named by then.
-pub fn refused(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: Instant) -> (Request, Arc<Server>) {
+pub fn refused(
+    client: &Rc<Client>,
+    listen: &Arc<Listen>,
+    head: &Head,
+    started: Instant,
+) -> (Box<Request>, Arc<Server>) {
     let mut request = blank(client, listen, head, started);
     if request.line.is_empty() {
         let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
@@ -89,14 +94,14 @@ fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
 
 type Refusal = (u16, String);
 
-fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Request {
+fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Box<Request> {
     let part = |span: &Span| head.bytes.slice(span.start as usize..span.end as usize);
     let line = head.line.as_ref();
     let method_name = line.map_or(Bytes::new(), |line| part(&line.method));
     let target = line.map_or(Bytes::new(), |line| part(&line.target));
     // An absolute form without a path means `/`.
     let target = if target.first() == Some(&b'?') { [b"/", &target[..]].concat().into() } else { target };
-    Request {
+    Box::new(Request {
         client: Rc::clone(client),
         real: None,
         scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
@@ -133,7 +138,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         sent: Sent::default(),
         started,
         head_len: head.bytes.len() as u64,
-    }
+    })
 }
 
 /// The host that an absolute target names.

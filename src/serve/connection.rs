@@ -143,7 +143,7 @@ fn refuse(
     head: &Head,
     refusal: Refusal,
     started: std::time::Instant,
-) -> Option<(Request, Arc<crate::table::Server>, Option<u16>)> {
+) -> Option<build::Built> {
     let blank = head.bytes.is_empty();
     let (mut request, server) = build::refused(client, listen, head, started);
     match refusal {
