@@ -3,6 +3,7 @@
 //! <https://nginx.org/en/docs/http/load_balancing.html>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::method::{self, Method, State};
 use super::peer::{Health, Peer, Peers, Tier};
@@ -17,6 +18,8 @@ pub struct Choice {
     tried: Vec<bool>,
     held: Option<usize>,
     state: State,
+    /// When the request began in milliseconds since 1970, where requests under way count.
+    begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
     tag: usize,
     /// Tries that are left.
@@ -32,7 +35,7 @@ impl Choice {
         let tried = vec![false; primary.peers.len()];
         let state = State::new(&peers.method, &peers.ring, request);
         let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
-        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, tag }
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag }
     }
 
     /// The group.
@@ -75,16 +78,32 @@ impl Choice {
     pub fn release(&mut self, failed: bool) {
         let Some(index) = self.held.take() else { return };
         self.tries = self.tries.saturating_sub(1);
+        let begun = self.begun.take();
         let tier = self.tier();
         let mut health = tier.lock();
         let (Some(peer), Some(health)) = (tier.peers.get(index), health.get_mut(index)) else { return };
         health.conns = health.conns.saturating_sub(1);
+        if let Some(begun) = begun {
+            health.timing.end(begun, millis());
+        }
         if self.peers.is_single() {
             health.fails = 0;
         } else if failed {
             fail(peer, health);
         } else if health.accessed < health.checked {
             health.fails = 0;
+        }
+    }
+
+    /// Notes how long the server that is held took to the end of its head and to its last byte.
+    pub fn note(&self, header: Duration, whole: Duration) {
+        if !matches!(self.peers.method, Method::LeastTime { .. }) {
+            return;
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut health = self.tier().lock();
+        if let Some(health) = self.held.and_then(|index| health.get_mut(index)) {
+            health.timing.note(millis(header), millis(whole));
         }
     }
 
@@ -113,6 +132,11 @@ impl Choice {
             let index = match &peers.method {
                 Method::RoundRobin => None,
                 Method::LeastConn => method::least_conn(&mut view),
+                Method::LeastTime { by_header, under_way } => {
+                    let usable = (0..tier.peers.len()).filter(|_| *under_way);
+                    usable.for_each(|index| view.look(index, millis()));
+                    method::least_time(&mut view, *by_header)
+                }
                 method if self.tier == 0 && tier.peers.len() > 1 => self.state.pick(method, &peers.ring, &mut view),
                 _ => None,
             };
@@ -123,7 +147,13 @@ impl Choice {
             }
             index
         };
-        health.get_mut(index)?.conns += 1;
+        let health = health.get_mut(index)?;
+        health.conns += 1;
+        if matches!(peers.method, Method::LeastTime { under_way: true, .. }) {
+            let now = millis();
+            health.timing.begin(now);
+            self.begun = Some(now);
+        }
         *self.tried.get_mut(index)? = true;
         Some(index)
     }
@@ -133,6 +163,11 @@ impl Drop for Choice {
     fn drop(&mut self) {
         self.release(false);
     }
+}
+
+/// Milliseconds since 1970.
+fn millis() -> u64 {
+    u64::try_from(clock::now().0.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn has_room(peer: &Peer, health: &Health) -> bool {
@@ -146,7 +181,7 @@ pub struct View<'a> {
     health: &'a mut Vec<Health>,
     tried: &'a [bool],
     /// In seconds since 1970.
-    now: u64,
+    pub now: u64,
 }
 
 impl View<'_> {
@@ -159,10 +194,27 @@ impl View<'_> {
         self.tried.get(index) != Some(&true) && !peer.down && !failed && has_room(peer, health)
     }
 
-    /// The connections of one server in the measure of another's weight, to be held against the same with both swapped.
-    pub fn load(&self, index: usize, other: usize) -> u64 {
-        let conns = self.health.get(index).map_or(0, |health| health.conns);
-        conns * self.tier.peers.get(other).map_or(0, |peer| peer.weight.unsigned_abs())
+    /// All servers with their health.
+    pub fn servers(&self) -> impl Iterator<Item = (&Peer, &Health)> {
+        self.tier.peers.iter().zip(self.health.iter())
+    }
+
+    /// Whether one server has more connections for its weight than another.
+    pub fn is_busier(&self, index: usize, other: usize) -> bool {
+        let load = |one: usize, other: usize| {
+            let conns = self.health.get(one).map_or(0, |health| health.conns);
+            conns * self.tier.peers.get(other).map_or(0, |peer| peer.weight.unsigned_abs())
+        };
+        load(index, other) > load(other, index)
+    }
+
+    /// Looks at the requests a server has under way.
+    fn look(&mut self, index: usize, now: u64) {
+        if self.is_usable(index)
+            && let Some(health) = self.health.get_mut(index)
+        {
+            health.timing.look(now);
+        }
     }
 
     /// The next of those servers that `among` admits.

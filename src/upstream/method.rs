@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::Group;
 use super::balance::View;
-use super::peer::{Peer, Tier};
+use super::peer::{Health, Peer, Tier};
 use crate::conf::args::text;
+use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Directive, Field, Problem, on};
 use crate::http::{Request, Value};
 use crate::net::clock;
@@ -22,6 +23,13 @@ pub enum Method {
     RoundRobin,
     /// Who has the fewest connections for its weight.
     LeastConn,
+    /// Who is expected to answer first.
+    LeastTime {
+        /// By the time to the end of the head, not to the last byte.
+        by_header: bool,
+        /// Whether requests under way count.
+        under_way: bool,
+    },
     /// By the client's address.
     IpHash,
     /// By a key; consistently where few servers change.
@@ -43,13 +51,14 @@ pub const ROWS: &[(&str, Directive<Group>)] = &[
     ("upstream_hash", on("hash", Contexts::UPSTREAM, 1..=2, hash)),
     ("upstream_ip_hash", on("ip_hash", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::IpHash))),
     ("upstream_least_conn", on("least_conn", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::LeastConn))),
+    ("upstream_least_time", on("least_time", Contexts::UPSTREAM, 1..=2, least_time_row)),
     ("upstream_random", on("random", Contexts::UPSTREAM, 0..=2, random)),
 ];
 
 impl Method {
     /// Whether its groups may have backup servers.
     pub fn takes_backups(&self) -> bool {
-        matches!(self, Method::RoundRobin | Method::LeastConn)
+        matches!(self, Method::RoundRobin | Method::LeastConn | Method::LeastTime { .. })
     }
 
     /// The ring of a consistent hash over `servers`, sorted; nothing for other methods.
@@ -84,7 +93,7 @@ impl State {
     /// Before the first guess.
     pub fn new(method: &Method, ring: &[Point], request: &Request) -> Self {
         match method {
-            Method::RoundRobin | Method::LeastConn | Method::Random(_) => Self::default(),
+            Method::RoundRobin | Method::LeastConn | Method::LeastTime { .. } | Method::Random(_) => Self::default(),
             Method::IpHash => {
                 let key = match request.peer_ip() {
                     Some(IpAddr::V4(ip)) => ip.octets().iter().take(3).copied().collect(),
@@ -108,7 +117,7 @@ impl State {
         }
         let total = view.tier.peers.iter().map(|peer| peer.weight).sum::<i64>().unsigned_abs().max(1);
         match method {
-            Method::RoundRobin | Method::LeastConn => None,
+            Method::RoundRobin | Method::LeastConn | Method::LeastTime { .. } => None,
             Method::IpHash => {
                 let mut hash = self.hash;
                 let found = self.guess(view, |key| {
@@ -152,8 +161,7 @@ impl State {
             match first {
                 _ if !view.is_usable(index) || first == Some(index) => self.guesses += 1,
                 None => first = Some(index),
-                Some(first) if view.load(index, first) > view.load(first, index) => return Some(first),
-                Some(_) => return Some(index),
+                Some(first) => return Some(if view.is_busier(index, first) { first } else { index }),
             }
         }
         None
@@ -176,18 +184,36 @@ impl State {
     }
 }
 
-/// The server with the fewest connections for its weight; among equals, round robin goes on.
-pub fn least_conn(view: &mut View<'_>) -> Option<usize> {
-    let usable = (0..view.tier.peers.len()).filter(|&index| view.is_usable(index));
-    let best =
-        usable.reduce(|best, index| if view.load(index, best) < view.load(best, index) { index } else { best })?;
-    let equal: Vec<bool> =
-        (0..view.tier.peers.len()).map(|index| view.load(index, best) == view.load(best, index)).collect();
-    let others = (best + 1..equal.len()).any(|index| equal.get(index) == Some(&true) && view.is_usable(index));
-    if !others {
+/// The server that costs least for its weight; among equals, round robin goes on.
+pub fn least(view: &mut View<'_>, cost: impl Fn(&Peer, &Health, u64) -> u64) -> Option<usize> {
+    let costs: Vec<u64> = view.servers().map(|(peer, health)| cost(peer, health, view.now)).collect();
+    let peers = &view.tier.peers;
+    // The cost of one in the measure of another's weight.
+    let weigh = |index: usize, other: usize| {
+        let weight = peers.get(other).map_or(0, |peer| peer.weight.unsigned_abs());
+        costs.get(index).map_or(0, |cost| cost * weight)
+    };
+    let usable = (0..peers.len()).filter(|&index| view.is_usable(index));
+    let best = usable.reduce(|best, index| if weigh(index, best) < weigh(best, index) { index } else { best })?;
+    let equals = |index: usize| weigh(index, best) == weigh(best, index);
+    if !(best + 1..peers.len()).any(|index| equals(index) && view.is_usable(index)) {
         return Some(best);
     }
-    view.smooth(|index| index >= best && equal.get(index) == Some(&true))
+    view.smooth(|index| index >= best && equals(index))
+}
+
+/// The server with the fewest connections.
+pub fn least_conn(view: &mut View<'_>) -> Option<usize> {
+    least(view, |_, health, _| health.conns)
+}
+
+/// The server that is expected to answer first.
+pub fn least_time(view: &mut View<'_>, by_header: bool) -> Option<usize> {
+    least(view, |peer, health, now| {
+        let untried = now.saturating_sub(health.checked);
+        let halvings = if untried > peer.fail_timeout { untried / (peer.fail_timeout + 1) } else { 0 };
+        health.timing.estimate(by_header, halvings, health.conns)
+    })
 }
 
 /// The server that holds place `weight` when their weights stand in a row.
@@ -238,6 +264,16 @@ fn hash(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
         Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
     };
     choose(group, args, Method::Hash(key, consistent))
+}
+
+fn least_time_row(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
+    let by_header = one_of(args.word(0), &[("header", true), ("last_byte", false)]).map_err(|problem| problem.at(0))?;
+    let under_way = match args.get(1) {
+        None => false,
+        Some(b"inflight") => true,
+        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
+    };
+    choose(group, args, Method::LeastTime { by_header, under_way })
 }
 
 fn random(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {

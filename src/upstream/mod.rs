@@ -12,6 +12,7 @@ pub mod peer;
 pub mod pool;
 pub mod reply;
 pub mod report;
+pub mod timing;
 
 pub use conf::{Conf, Group};
 pub use peer::{Peer, Peers};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::method::{Method, Point};
+use super::timing::Timing;
 use crate::net::addr::Endpoint;
 
 /// One server at one address.
@@ -40,6 +41,8 @@ pub struct Health {
     pub conns: u64,
     /// Failures within the time.
     pub fails: u64,
+    /// How long it takes.
+    pub timing: Timing,
     /// Second of the last failure.
     pub accessed: u64,
     /// Second of the last try.

@@ -71,7 +71,11 @@ impl End {
     /// Notes the time and gives connection and server back.
     fn finish(&mut self) {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
-            attempt.response_time = Some(clock::since(self.started));
+            let whole = clock::since(self.started);
+            attempt.response_time = Some(whole);
+            if let Some(header) = attempt.header_time {
+                self.choice.note(header, whole);
+            }
         }
         let key = self.choice.pool_key();
         let peers: &Peers = self.choice.peers();
