@@ -186,6 +186,7 @@ pub struct Core {
     pub uninitialized_variable_warn: bool,
     pub rewrite_log: bool,
     pub resolver: Option<Arc<Resolver>>,
+    pub gzip: super::gzip::Settings,
 }
 
 impl Default for Core {
@@ -241,6 +242,7 @@ impl Default for Core {
             uninitialized_variable_warn: true,
             rewrite_log: false,
             resolver: None,
+            gzip: super::gzip::Settings::default(),
         }
     }
 }

@@ -275,6 +275,8 @@ pub struct Request {
     pub upstream: Upstream,
     /// Fields that an earlier response leaves to the one that is sent: `X-Accel-Redirect`, `WWW-Authenticate`.
     pub carried: Head,
+    /// Whether it may be sent as gzip.
+    pub gzip: super::gzip::State,
     /// What was sent.
     pub sent: Sent,
     /// When its first byte came.

@@ -295,8 +295,8 @@ modules! {
     process, core, realip, rewrite,
     map, geo, split_clients, access, charset,
     try_files, upstream, proxy,
-    empty_gif, stub_status, random_index, index, autoindex, files,
-    not_modified, headers, range, log,
+    empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
+    not_modified, headers, gunzip, gzip, range, log,
 }
 
 /// Writes the log lines that this thread gathered.

@@ -123,6 +123,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         internal: false,
         pipelined: false,
         request_id: std::cell::OnceCell::new(),
+        gzip: crate::http::gzip::State::default(),
         keep_alive: false,
         error_page: false,
         error_status: 0,

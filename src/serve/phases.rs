@@ -147,6 +147,7 @@ fn cycle(request: &mut Request, verb: &str, to: &[u8]) -> Flow {
 async fn from_server(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
     request.uri_changed = false;
     request.entered_if = None;
+    request.gzip.reset();
     match server.root.loc.rewrite(request) {
         Flow::Next => {}
         flow => return flow,

@@ -117,6 +117,9 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     }
     let relative = location(request, head, out);
     connection(request, head, chunked, out);
+    if core.gzip.vary && request.gzip.vary.get() {
+        field(out, b"Vary", b"Accept-Encoding");
+    }
     if let Some(location) = relative {
         field(out, b"Location", &location);
     }

@@ -7,11 +7,7 @@ use bytes::Bytes;
 
 use super::table::Table;
 use crate::http::flow::Fault;
-use crate::http::h1::inbound::read_part;
-use crate::http::{Body, Chunk, FilePart, Source};
-
-/// Bytes of a file that are converted at a time.
-const PIECE: usize = 32 << 10;
+use crate::http::{Body, Chunk, Pieces, Source};
 
 /// A conversion under way.
 pub(super) struct Recode {
@@ -29,7 +25,7 @@ impl Recode {
     pub(super) fn body(mut self, body: Body) -> Body {
         match body {
             Body::Full(bytes) => Body::Full(self.convert(&bytes).into()),
-            Body::File(_) | Body::Stream(_) => Body::Stream(Box::new(Recoded { recode: self, body, file: None })),
+            Body::File(_) | Body::Stream(_) => Body::Stream(Box::new(Recoded { recode: self, body: Pieces::new(body) })),
             body => body,
         }
     }
@@ -77,34 +73,15 @@ fn may_go_on(cut: &[u8]) -> bool {
 
 struct Recoded {
     recode: Recode,
-    body: Body,
-    file: Option<FilePart>,
+    body: Pieces,
 }
 
 impl Source for Recoded {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         loop {
-            let bytes = match self.file.take() {
-                Some(mut part) if part.len > 0 => {
-                    let bytes = read_part(&part, PIECE).map_err(Fault::here);
-                    let Ok(bytes) = bytes else { return Poll::Ready(Some(bytes.map(Chunk::Data))) };
-                    if bytes.is_empty() {
-                        let cut = Fault::here(std::io::ErrorKind::UnexpectedEof.into());
-                        return Poll::Ready(Some(Err(cut)));
-                    }
-                    part.offset += bytes.len() as u64;
-                    part.len -= bytes.len() as u64;
-                    self.file = Some(part);
-                    bytes
-                }
-                _ => match ready!(self.body.poll_chunk(cx)) {
-                    Some(Ok(Chunk::Data(bytes))) => bytes,
-                    Some(Ok(Chunk::File(part))) => {
-                        self.file = Some(part);
-                        continue;
-                    }
-                    other => return Poll::Ready(other),
-                },
+            let bytes = match ready!(self.body.poll_chunk(cx)) {
+                Some(Ok(Chunk::Data(bytes))) => bytes,
+                other => return Poll::Ready(other),
             };
             let converted = self.recode.convert(&bytes);
             if !converted.is_empty() {

@@ -11,6 +11,7 @@ use crate::conf::field::{Buffers, Offset, Seconds, Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem, block, many, on, units};
 use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, InFileOnly, Lingering, Tokens};
 use crate::http::mime::Types;
+use crate::http::request::Version;
 use crate::http::{Value, Variable};
 use crate::net::Level;
 use crate::http::host::Name;
@@ -166,6 +167,12 @@ impl super::Module for Module {
             Ok(())
         }),
         on("resolver_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.resolver_timeout)),
+        on("gzip_vary", SCOPES, 1..=1, |c, a| a.set(&mut c.core.gzip.vary)),
+        on("gzip_http_version", SCOPES, 1..=1, |c, a| {
+            pick(a, &mut c.core.gzip.http_version, &[("1.0", Version::HTTP_10), ("1.1", Version::HTTP_11)])
+        }),
+        many("gzip_proxied", SCOPES, 1..=255, |c, a| c.core.gzip.read_proxied(a)),
+        many("gzip_disable", SCOPES, 1..=255, |c, a| c.core.gzip.read_disable(a)),
         // Rewriting.
         on("rewrite_log", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.rewrite_log)),
         on("uninitialized_variable_warn", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.uninitialized_variable_warn)),

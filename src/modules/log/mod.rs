@@ -70,6 +70,8 @@ enum Sink {
 pub type Formats = Vec<(Bytes, Format)>;
 
 const PLACES: Contexts = Contexts(Contexts::SCOPES_IF.0 | Contexts::LIMIT_EXCEPT.0);
+/// Bytes of lines that are compressed together where `buffer=` does not say.
+const GZIP_BUFFER: u64 = 64 << 10;
 const LOG_FORMAT: &str = "log_format";
 
 impl super::Module for Module {
@@ -193,7 +195,7 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
     if !known {
         return Err(Problem::new(format!("unknown log format \"{}\"", text(format))).at(1));
     }
-    let (mut filter, mut size, mut flush) = (None, 0, None);
+    let (mut filter, mut size, mut flush, mut gzip) = (None, 0, None, None);
     for (index, word) in args.words().enumerate().skip(2) {
         let (name, value) = word.split_at(word.iter().position(|&b| b == b'=').map_or(word.len(), |at| at + 1));
         let bad = |what: &str| Problem::new(format!("invalid {what} \"{}\"", text(value))).at(index);
@@ -203,26 +205,25 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
                 let time = units::msec(value).filter(|&time| time > 0).ok_or_else(|| bad("flush time"))?;
                 flush = Some(Duration::from_millis(time));
             }
-            b"gzip" => return Err(gzip().at(index)),
+            b"gzip" => gzip = Some(1),
             b"gzip=" => {
-                units::number(value).filter(|level| (1..=9).contains(level)).ok_or_else(|| bad("compression level"))?;
-                return Err(gzip().at(index));
+                let level = units::number(value).and_then(|level| u8::try_from(level).ok());
+                gzip = Some(level.filter(|level| (1..=9).contains(level)).ok_or_else(|| bad("compression level"))?);
             }
             b"if=" => filter = Some(Value::read(value, args).map_err(|problem| problem.at(index))?),
             _ => return Err(invalid(word, index)),
         }
     }
+    if gzip.is_some() && size == 0 {
+        size = GZIP_BUFFER;
+    }
     if flush.is_some() && size == 0 {
         return Err(Problem::new(format!("no buffer is defined for access_log \"{}\"", text(word))).at(0));
     }
-    let buffering = (size > 0).then(|| Buffering { size: usize::try_from(size).unwrap_or(usize::MAX), flush });
+    let buffering = (size > 0).then(|| Buffering { size: usize::try_from(size).unwrap_or(usize::MAX), flush, gzip });
     let place = place(word, buffering, args)?;
     logs.push(Written::Log { place, format: Bytes::copy_from_slice(format), filter });
     Ok(())
-}
-
-fn gzip() -> Problem {
-    Problem::new("the parameter \"gzip\" of \"access_log\" is not supported yet")
 }
 
 fn place(word: &[u8], buffering: Option<Buffering>, args: &mut Args<'_>) -> Result<Place, Problem> {

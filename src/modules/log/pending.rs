@@ -6,6 +6,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::http::zlib::{self, Effort};
 use crate::net::LogFile;
 
 /// Lines of one turn are written early once there are so many bytes of them.
@@ -13,13 +16,15 @@ const MANY: usize = 64 << 10;
 /// A turn that lasts longer does not hold them back.
 const LONG: Duration = Duration::from_secs(1);
 
-/// `buffer=` and `flush=`.
+/// `buffer=`, `flush=` and `gzip=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffering {
     /// Bytes.
     pub size: usize,
     /// How long a line may wait for the buffer to fill.
     pub flush: Option<Duration>,
+    /// The level at which lines are compressed before they are written, 1 to 9.
+    pub gzip: Option<u8>,
 }
 
 /// What waits for one file.
@@ -83,7 +88,7 @@ impl Pending {
         }
         self.buffering = buffering;
         write(&mut self.lines);
-        let Some(Buffering { size, flush }) = buffering else {
+        let Some(Buffering { size, flush, .. }) = buffering else {
             if self.lines.len() >= MANY || self.since.elapsed() >= LONG {
                 self.write();
             }
@@ -104,7 +109,12 @@ impl Pending {
 
     fn write(&mut self) {
         if !self.lines.is_empty() {
-            self.file.write(&self.lines);
+            let level = self.buffering.and_then(|buffering| buffering.gzip);
+            let effort = level.map(|level| Effort { level, ..Effort::default() });
+            match effort.and_then(|effort| zlib::member(effort, Bytes::copy_from_slice(&self.lines)).ok()) {
+                Some(packed) => self.file.write(&packed),
+                None => self.file.write(&self.lines),
+            }
             self.lines.clear();
         }
     }
@@ -130,7 +140,7 @@ mod tests {
         assert_eq!(written(), "");
         flush();
         assert_eq!(written(), "a\n");
-        let small = Some(Buffering { size: 4, flush: None });
+        let small = Some(Buffering { size: 4, flush: None, gzip: None });
         add(&file, small, line("b\n"));
         add(&file, small, line("c\n"));
         flush();
@@ -139,7 +149,7 @@ mod tests {
         assert_eq!(written(), "a\nb\nc\n");
         add(&file, small, line("longer\n"));
         assert_eq!(written(), "a\nb\nc\nd\nlonger\n");
-        add(&file, Some(Buffering { size: 9, flush: Some(Duration::ZERO) }), line("e\n"));
+        add(&file, Some(Buffering { size: 9, flush: Some(Duration::ZERO), gzip: None }), line("e\n"));
         flush();
         assert_eq!(written(), "a\nb\nc\nd\nlonger\ne\n");
         let _ = std::fs::remove_file(&path);
