@@ -6,6 +6,8 @@ use std::io;
 use bytes::{Buf, Bytes};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use super::flow::{Cause, Fault, Side, Stage};
+
 /// Idle compressors a thread keeps: each owns some 300 KiB, which takes long to allocate and clear.
 const IDLE: usize = 4;
 
@@ -117,7 +119,7 @@ impl Default for Decoder {
 
 impl Decoder {
     /// Decompresses until the input is used up or `out` is full; true where there may be more to come out.
-    pub fn run(&mut self, input: &mut Bytes, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub fn run(&mut self, input: &mut Bytes, out: &mut Vec<u8>) -> Result<bool, Fault> {
         if self.ended {
             if input.is_empty() {
                 return Ok(false);
@@ -126,23 +128,28 @@ impl Decoder {
         }
         let before = self.decompress.total_in();
         let status = self.decompress.decompress_vec(input, out, FlushDecompress::None);
-        let status = status.map_err(|_| io::Error::other("inflate() failed: 0, -3"))?;
+        let status = status.map_err(|_| broken("inflate() failed: 0, -3"))?;
         input.advance(usize::try_from(self.decompress.total_in() - before).unwrap_or_default().min(input.len()));
         self.ended = status == Status::StreamEnd;
         Ok(!input.is_empty() || (!self.ended && out.len() == out.capacity()))
     }
 
     /// Fails unless the last member ended.
-    pub fn finish(&self) -> io::Result<()> {
-        if self.ended { Ok(()) } else { Err(io::Error::other("inflate() returned -5 on response end")) }
+    pub fn finish(&self) -> Result<(), Fault> {
+        if self.ended { Ok(()) } else { Err(broken("inflate() returned -5 on response end")) }
     }
+}
+
+/// What came is no gzip; the sentence is nginx's.
+fn broken(sentence: &str) -> Fault {
+    Fault { side: Side::Here, stage: Stage::Body, cause: Cause::Protocol(sentence.to_owned()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unpack(packed: &[u8], piece: usize, room: usize) -> io::Result<Vec<u8>> {
+    fn unpack(packed: &[u8], piece: usize, room: usize) -> Result<Vec<u8>, Fault> {
         let (mut decoder, mut all) = (Decoder::default(), Vec::new());
         for piece in packed.chunks(piece) {
             let mut input = Bytes::copy_from_slice(piece);

@@ -70,14 +70,14 @@ impl Source for Inflated {
             if !self.more {
                 match ready!(self.body.poll_chunk(cx)) {
                     Some(Ok(Chunk::Data(bytes))) => self.input = bytes,
-                    None => return Poll::Ready(self.decoder.finish().err().map(|error| Err(Fault::here(error)))),
+                    None => return Poll::Ready(self.decoder.finish().err().map(Err)),
                     other => return Poll::Ready(other),
                 }
             }
             let mut out = Vec::with_capacity(ROOM);
             match self.decoder.run(&mut self.input, &mut out) {
                 Ok(more) => self.more = more,
-                Err(error) => return Poll::Ready(Some(Err(Fault::here(error)))),
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
             if !out.is_empty() {
                 return Poll::Ready(Some(Ok(Chunk::Data(out.into()))));

@@ -280,6 +280,9 @@ fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
         }
         (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
         (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),
+        (Side::Here, Cause::Protocol(text)) => {
+            request.log(Level::Error, &format!("{text} while sending response to client"));
+        }
         (Side::Here, _) => request.log(Level::Crit, &format!("{fault} while sending response to client")),
     }
 }

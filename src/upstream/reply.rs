@@ -14,7 +14,7 @@ use super::{Conf, Peers};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempt;
-use crate::http::{Body, Cause, Chunk, Fault, Source, Stage};
+use crate::http::{Body, Cause, Chunk, Fault, Headers, Known, Source, Stage};
 use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
@@ -43,7 +43,26 @@ pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
     let timeout = conf.read_timeout;
     let limit = Limit::default();
     let pace = Pace { rate, begun: clock::instant(), read: rest.len() as u64 };
-    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit, pace, done: false }))
+    let flush = if is_buffered(&head.headers, conf) { Flush::Never } else { Flush::Idle };
+    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit, pace, flush, done: false }))
+}
+
+/// Whether what comes may wait for more on its way through; the upstream has a say in it.
+fn is_buffered(headers: &Headers, conf: &Conf) -> bool {
+    let ignores = || conf.ignore_headers.iter().any(|name| Known::of(name) == Known::XAccelBuffering);
+    match headers.get(Known::XAccelBuffering).filter(|_| !ignores()) {
+        Some(value) if value.eq_ignore_ascii_case(b"yes") => true,
+        Some(value) if value.eq_ignore_ascii_case(b"no") => false,
+        _ => conf.buffering,
+    }
+}
+
+/// Whether what was passed on must leave before more comes, which matters to those who gather it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    Never,
+    Idle,
+    Due,
 }
 
 enum Framing {
@@ -94,6 +113,7 @@ struct Stream {
     timeout: Duration,
     limit: Limit,
     pace: Pace,
+    flush: Flush,
     done: bool,
 }
 
@@ -127,13 +147,23 @@ impl Source for Stream {
             match self.take() {
                 Ok(Some(bytes)) => {
                     self.end.received(bytes.len() as u64);
+                    if self.flush == Flush::Idle {
+                        self.flush = Flush::Due;
+                    }
                     return Poll::Ready(Some(Ok(Chunk::Data(bytes))));
                 }
                 Ok(None) if self.done => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
             }
-            match ready!(self.poll_read(cx)) {
+            let read = match self.poll_read(cx) {
+                Poll::Pending if self.flush == Flush::Due => {
+                    self.flush = Flush::Idle;
+                    return Poll::Ready(Some(Ok(Chunk::Flush)));
+                }
+                read => ready!(read),
+            };
+            match read {
                 Ok(0) if matches!(self.framing, Framing::UntilClose) => {
                     self.finish();
                     return Poll::Ready(None);

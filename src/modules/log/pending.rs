@@ -154,4 +154,20 @@ mod tests {
         assert_eq!(written(), "a\nb\nc\nd\nlonger\ne\n");
         let _ = std::fs::remove_file(&path);
     }
+
+    #[test]
+    fn compresses() {
+        let path = std::env::temp_dir().join(format!("nginx-rs-packed-{}", std::process::id()));
+        let file = Arc::new(LogFile::open(&path).unwrap());
+        let packed = Some(Buffering { size: 9, flush: None, gzip: Some(6) });
+        for _ in 0..3 {
+            add(&file, packed, |out| out.extend_from_slice(b"a line\n"));
+        }
+        finish();
+        let (mut input, mut out) = (Bytes::from(std::fs::read(&path).unwrap()), Vec::with_capacity(64));
+        let mut decoder = zlib::Decoder::default();
+        while decoder.run(&mut input, &mut out).unwrap() {}
+        assert_eq!(out, b"a line\na line\na line\n");
+        let _ = std::fs::remove_file(&path);
+    }
 }
