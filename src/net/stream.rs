@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -56,6 +57,21 @@ impl Stream {
             (Io::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Io::Unix(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
+    }
+
+    /// Writes some of `bytes`, which the kernel may hold back for a moment: a file follows at once.
+    pub fn poll_write_ahead(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        /// `MSG_MORE` of send(2), a request to wait that the socket crate has no name for.
+        const MORE: i32 = 0x8000;
+        if let Io::Tcp(stream) = &*self.0.borrow() {
+            while std::task::ready!(stream.poll_write_ready(cx)).is_ok() {
+                match stream.try_io(Interest::WRITABLE, || SockRef::from(stream).send_with_flags(bytes, MORE)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    sent => return Poll::Ready(sent),
+                }
+            }
+        }
+        self.poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     /// Writes all of `bytes`.
@@ -157,8 +173,8 @@ impl Stream {
     pub fn cut(&self) {
         // A stream that has ended already needs no end.
         let _ = match &*self.0.borrow() {
-            Io::Tcp(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
-            Io::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Io::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Io::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
         };
     }
 
@@ -166,7 +182,7 @@ impl Stream {
     pub fn reset_on_close(&self) {
         if let Io::Tcp(stream) = &*self.0.borrow() {
             // Only a courtesy to the kernel: closing works without it.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 

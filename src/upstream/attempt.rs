@@ -132,6 +132,10 @@ async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &
     };
     let mut writer = Writer::new(stream, conf.send_timeout, Rate::default());
     let head = outgoing.head.clone();
+    if outgoing.stream.is_some() || matches!(outgoing.body, Body::File(_)) {
+        // What takes several writes must not wait for acknowledgements.
+        stream.set_nodelay(true);
+    }
     let Some(chunked) = outgoing.stream else {
         let body = match &outgoing.body {
             Body::Full(bytes) => Body::Full(bytes.clone()),

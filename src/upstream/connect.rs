@@ -22,7 +22,6 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Re
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
             Endpoint::Inet(addr) => {
                 let stream = tcp(*addr, bind).await?;
-                stream.set_nodelay(true)?;
                 if conf.socket_keepalive {
                     socket2::SockRef::from(&stream).set_keepalive(true)?;
                 }

@@ -209,6 +209,8 @@ pub struct Writer<'a> {
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// Whether a file follows what is queued.
+    ahead: bool,
     started: Instant,
 }
 
@@ -216,7 +218,17 @@ impl<'a> Writer<'a> {
     /// A writer that has written nothing.
     pub fn new(stream: &'a Stream, timeout: Duration, rate: Rate) -> Self {
         let queue = VecDeque::with_capacity(4);
-        Self { stream, timeout, rate, sent: 0, trailers: None, queue, queued: 0, started: clock::instant() }
+        Self {
+            stream,
+            timeout,
+            rate,
+            sent: 0,
+            trailers: None,
+            queue,
+            queued: 0,
+            ahead: false,
+            started: clock::instant(),
+        }
     }
 
     /// Queues bytes for the next write.
@@ -245,7 +257,9 @@ impl<'a> Writer<'a> {
                     if chunked {
                         self.chunk(part.len);
                     }
+                    self.ahead = true;
                     self.flush().await?;
+                    self.ahead = false;
                     self.send_file(&part).await?;
                     if chunked {
                         self.push(Bytes::from_static(b"\r\n"));
@@ -339,7 +353,7 @@ impl<'a> Writer<'a> {
     pub async fn flush(&mut self) -> Result<(), Fault> {
         while self.queued > 0 {
             let allowed = self.allowance(self.queued).await?;
-            let (stream, queue, timeout) = (self.stream, &self.queue, self.timeout);
+            let (stream, queue, timeout, ahead) = (self.stream, &self.queue, self.timeout, self.ahead);
             let write = std::future::poll_fn(|cx| {
                 let mut slices = [IoSlice::new(&[]); 16];
                 let (mut count, mut left) = (0, allowed);
@@ -351,7 +365,10 @@ impl<'a> Writer<'a> {
                         break;
                     }
                 }
-                stream.poll_write(cx, slices.get(..count).unwrap_or_default())
+                match slices.get(..count).unwrap_or_default() {
+                    [one] if ahead => stream.poll_write_ahead(cx, one),
+                    slices => stream.poll_write(cx, slices),
+                }
             });
             let n = timed(timeout, write).await?;
             self.advance(n);
