@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::conf::load::{self, Files, Loaded, Sources};
+use crate::conf::files::Files;
+use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
 use crate::modules::seal::LogFiles;

@@ -8,7 +8,8 @@ use parser::ast::{self, Span};
 
 use super::diag::{Diag, Problem};
 use super::field::Field;
-use super::load::{Files, Sources};
+use super::files::Files;
+use super::load::Sources;
 use super::names::{Names, VarId};
 
 /// What a configuration shares between all its setters.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parser::ast::Span;
 
+use crate::conf::files::Files;
 use crate::conf::{Diag, Env};
 use crate::http::Value;
 use crate::net::LogFile;
@@ -57,8 +58,8 @@ pub struct Seal<'a> {
 pub type Sealed = HashMap<(Bytes, Option<u16>), Arc<Peers>>;
 
 /// The groups of a configuration: blocks, and hosts that directives name.
-#[derive(Debug, Default)]
 pub struct Upstreams {
+    files: Arc<dyn Files>,
     groups: Vec<Group>,
     sealed: Sealed,
     known: Arc<OnceLock<Sealed>>,
@@ -67,9 +68,9 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The groups that `upstream` blocks made.
-    pub fn new(groups: Vec<Group>) -> Self {
-        Self { groups, ..Self::default() }
+    /// The groups that `upstream` blocks made; `files` knows the addresses of host names.
+    pub fn new(groups: Vec<Group>, files: Arc<dyn Files>) -> Self {
+        Self { files, groups, sealed: Sealed::new(), known: Arc::default(), resolvers: Vec::new() }
     }
 
     /// All groups that something uses or an `upstream` block declares.
@@ -119,14 +120,14 @@ impl Upstreams {
         if let Some(peers) = self.sealed.get(&key) {
             return Ok(Arc::clone(peers));
         }
-        let peers = Arc::new(peers(group)?);
+        let peers = Arc::new(peers(group, &*self.files)?);
         self.sealed.insert(key, Arc::clone(&peers));
         Ok(peers)
     }
 }
 
 /// Resolves a group's servers.
-fn peers(group: &Group) -> Result<Peers, Diag> {
+fn peers(group: &Group, files: &dyn Files) -> Result<Peers, Diag> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = String::from_utf8_lossy(&group.name).into_owned();
     if !group.servers.iter().any(|server| !server.backup) {
@@ -142,7 +143,7 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     for server in &group.servers {
         let [primary, backup] = &mut tiers;
         let tier = if server.backup { backup } else { primary };
-        for (address, name) in resolve(server)? {
+        for (address, name) in resolve(server, files)? {
             tier.push(Peer {
                 address,
                 name,
@@ -169,13 +170,14 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     })
 }
 
-fn resolve(server: &Server) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
+fn resolve(server: &Server, files: &dyn Files) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
     let name = if server.name.starts_with(b"unix:") { server.name.strip_suffix(b":") } else { None };
-    let found =
-        addr::peer(name.unwrap_or(&server.name)).and_then(|url| url.endpoints(80, addr::lookup)).map_err(|error| {
-            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
-            Diag::error(problem, server.at, server.at)
-        })?;
+    let found = addr::peer(name.unwrap_or(&server.name))
+        .and_then(|url| url.endpoints(80, |name| files.lookup(name)))
+        .map_err(|error| {
+        let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+        Diag::error(problem, server.at, server.at)
+    })?;
     let text = |at: &Endpoint| name.map_or_else(|| at.to_string().into(), |_| server.name.clone());
     Ok(found.into_iter().map(|at| (at.clone(), text(&at))).collect())
 }

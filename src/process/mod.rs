@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::Level;
-use crate::conf::load::Disk;
+use crate::conf::files::Disk;
 use crate::modules::seal::LogFiles;
 
 mod daemon;
