@@ -2,7 +2,7 @@
 //!
 //! Compiling opens log files and resolves the names of upstream servers; everything else is a function of the tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +64,7 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        temp_paths: BTreeSet::new(),
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -38,7 +38,8 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
-            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs })
+            let temp_paths = std::mem::take(&mut env.temp_paths);
+            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs, temp_paths })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

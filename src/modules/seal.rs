@@ -1,6 +1,7 @@
 //! What sealing a scope may ask for: log files, upstream groups, the place it is at.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,9 +36,22 @@ impl LogFiles {
         Ok(file)
     }
 
-    /// Opens every file again by its name (USR1); what fails stays as it was.
-    pub fn reopen(&self) -> Vec<String> {
-        let reopened = self.0.iter().map(|(path, file)| (path, file.reopen()));
+    /// Lets the log at `path` go on in `file`.
+    pub fn put(&mut self, path: &Path, file: File) {
+        match self.0.get(path) {
+            Some(log) => log.replace(file),
+            None => drop(self.0.insert(path.to_owned(), Arc::new(LogFile::from_file(path, file)))),
+        }
+    }
+
+    /// Every file, with a descriptor of its own.
+    pub fn descriptors(&self) -> Vec<(PathBuf, File)> {
+        self.0.iter().filter_map(|(path, log)| Some((path.clone(), log.descriptor()?))).collect()
+    }
+
+    /// Opens every file again by its name, for the user `owner` (USR1); what fails stays as it was.
+    pub fn reopen(&self, owner: Option<u32>) -> Vec<String> {
+        let reopened = self.0.iter().map(|(path, file)| (path, file.reopen(owner)));
         reopened.filter_map(|(path, done)| Some(crate::conf::load::cannot_open(path, &done.err()?))).collect()
     }
 }

@@ -1,8 +1,10 @@
 //! Taking connections from a listening socket.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,23 +29,10 @@ pub enum Listener {
 }
 
 /// Takes connections until the task is aborted.
-pub async fn run(worker: Rc<Worker>, listener: Listener, at: Endpoint) {
+pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, at: Endpoint) {
     loop {
-        let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                let local = match &at {
-                    Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
-                    _ => stream.local_addr().ok(),
-                };
-                (Stream::from(stream), Some(peer), local)
-            }),
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None, None)),
-        };
-        match accepted {
-            Ok((stream, peer, local)) => {
-                let client = client(stream, peer, local, &at);
-                tokio::task::spawn_local(connection::run(Rc::clone(&worker), client, at.clone()));
-            }
+        match std::future::poll_fn(|cx| listener.poll_accept(cx)).await {
+            Ok(accepted) => welcome(&worker, accepted, &at),
             Err(error) if is_transient(&error) => {}
             Err(error) => {
                 let message = format!("accept4() failed ({})", crate::conf::load::os_error(&error));
@@ -54,8 +43,36 @@ pub async fn run(worker: Rc<Worker>, listener: Listener, at: Endpoint) {
     }
 }
 
-fn is_transient(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::WouldBlock)
+/// Takes the connections that wait to be accepted, before the listener goes.
+pub fn drain(worker: &Rc<Worker>, listener: &Listener, at: &Endpoint) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok(accepted)) = listener.poll_accept(&mut cx) {
+        welcome(worker, accepted, at);
+    }
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
+        match self {
+            Listener::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| (Stream::from(stream), Some(peer)))
+            }
+            Listener::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| (Stream::from(stream), None)),
+        }
+    }
+}
+
+fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), at: &Endpoint) {
+    let local = match at {
+        Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
+        _ => stream.local_addr(),
+    };
+    let client = client(stream, peer, local, at);
+    tokio::task::spawn_local(connection::run(Rc::clone(worker), client, at.clone()));
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock)
 }
 
 fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, at: &Endpoint) -> Client {
