@@ -10,7 +10,7 @@ use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::LogFiles;
+use crate::modules::seal::{LogFiles, Sealed};
 use crate::table::Table;
 
 mod blocks;
@@ -34,6 +34,8 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Upstream groups that are in use.
+    pub upstreams: Sealed,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.

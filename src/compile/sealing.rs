@@ -15,7 +15,8 @@ use crate::table::{Server, Table};
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
-    let (mut logs, mut upstreams) = (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files)));
+    let (mut logs, mut upstreams) =
+        (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone()));
     let mut sealer = Sealer {
         main: &blocks.main,
         env,

@@ -74,6 +74,7 @@ pub type Sealed = HashMap<(Bytes, Option<u16>), Arc<Peers>>;
 /// The groups of a configuration: blocks, and hosts that directives name.
 pub struct Upstreams {
     files: Arc<dyn Files>,
+    before: Sealed,
     groups: Vec<Group>,
     sealed: Sealed,
     known: Arc<OnceLock<Sealed>>,
@@ -82,9 +83,9 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The groups that `upstream` blocks made; `files` knows the addresses of host names.
-    pub fn new(groups: Vec<Group>, files: Arc<dyn Files>) -> Self {
-        Self { files, groups, sealed: Sealed::new(), known: Arc::default(), resolvers: Vec::new() }
+    /// The groups that `upstream` blocks made; `files` knows the addresses of host names, `before` the groups until now.
+    pub fn new(groups: Vec<Group>, files: Arc<dyn Files>, before: Sealed) -> Self {
+        Self { files, before, groups, sealed: Sealed::new(), known: Arc::default(), resolvers: Vec::new() }
     }
 
     /// All groups that something uses or an `upstream` block declares.
@@ -104,6 +105,11 @@ impl Upstreams {
     /// All groups, once every scope is sealed: for URLs with variables, which may name any of them.
     pub fn known(&self) -> Arc<OnceLock<Sealed>> {
         Arc::clone(&self.known)
+    }
+
+    /// The groups as they are, for a reload to go on with.
+    pub fn sealed(&self) -> Sealed {
+        self.sealed.clone()
     }
 
     /// The group that an `upstream` block of this name declares.
@@ -134,7 +140,11 @@ impl Upstreams {
         if let Some(peers) = self.sealed.get(&key) {
             return Ok(Arc::clone(peers));
         }
-        let peers = Arc::new(peers(group, &*self.files)?);
+        let mut peers = peers(group, &*self.files)?;
+        if let Some(old) = self.before.get(&key) {
+            peers.succeed(old);
+        }
+        let peers = Arc::new(peers);
         self.sealed.insert(key, Arc::clone(&peers));
         Ok(peers)
     }

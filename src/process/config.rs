@@ -11,7 +11,7 @@ use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
 use crate::modules::process::Process;
-use crate::modules::seal::LogFiles;
+use crate::modules::seal::{LogFiles, Sealed};
 use crate::net::ErrorLog;
 use crate::table::Table;
 
@@ -97,9 +97,11 @@ impl Plan {
         (self, output)
     }
 
-    /// Compiles it from what was read.
-    pub fn compile_again(&self, logs: LogFiles) -> Output {
-        compile::compile(&self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs))
+    /// Compiles it from what was read; what `before` knows of upstream servers goes on.
+    pub fn compile_again(&self, logs: LogFiles, before: Option<&Table>) -> Output {
+        let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
+        input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
+        compile::compile(&input)
     }
 
     fn input(&self, files: Arc<dyn Files>, logs: LogFiles) -> Input {
@@ -109,6 +111,7 @@ impl Plan {
             globals: self.globals.clone(),
             files,
             logs,
+            upstreams: Sealed::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
         }

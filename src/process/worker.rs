@@ -139,7 +139,7 @@ impl Worker {
     }
 
     fn compile(&self, plan: &Plan) -> Result<Table> {
-        let output = plan.compile_again(self.logs.clone());
+        let output = plan.compile_again(self.logs.clone(), self.table.as_deref());
         output.table.ok_or_else(|| {
             let error = output.diags.iter().find(|diag| diag.level == Grade::Emerg);
             anyhow!(error.map_or_else(String::new, |diag| diag.sentence(&output.sources)))

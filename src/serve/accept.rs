@@ -14,7 +14,7 @@ use super::{Worker, connection};
 use crate::http::Client;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
-use crate::net::counts::Stage;
+use crate::net::counts::{self, Open, Stage};
 use crate::net::{Level, Stream};
 
 /// How long accepting pauses when descriptors have run out.
@@ -67,7 +67,14 @@ fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), at
         Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
         _ => stream.local_addr(),
     };
-    let client = client(stream, peer, local, at);
+    let open = match Open::new() {
+        Ok(open) => open,
+        Err(limit) => {
+            worker.make_room();
+            return worker.table().error_log.write(Level::Alert, None, &counts::not_enough(limit));
+        }
+    };
+    let client = client((stream, open), peer, local, at);
     tokio::task::spawn_local(connection::run(Rc::clone(worker), client, at.clone()));
 }
 
@@ -75,7 +82,12 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock)
 }
 
-fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, at: &Endpoint) -> Client {
+fn client(
+    (stream, open): (Stream, Open),
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    at: &Endpoint,
+) -> Client {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let peer_text = peer.map_or(Bytes::from_static(b"unix:"), |peer| peer.ip().to_string().into());
     Client {
@@ -90,5 +102,6 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         requests: std::cell::Cell::new(0),
         started: clock::instant(),
         stage: Stage::accepted(),
+        open,
     }
 }
