@@ -33,6 +33,8 @@ pub struct Table {
     pub logs: LogFiles,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others.
+    pub transparent: bool,
 }
 
 /// A virtual server.
