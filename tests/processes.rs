@@ -163,8 +163,10 @@ fn the_worker_of_root_has_no_rights_and_needs_none() {
     server.running.signal(Signal::SIGUSR1);
     let owner = || std::fs::metadata(&access).ok().filter(|found| found.uid() == user.uid.as_raw());
     assert!(until(SOON, owner).is_some(), "the new log belongs to the worker's user");
-    server.text("/after");
-    let logged = || std::fs::read_to_string(&access).ok().filter(|text| text.contains("GET /after ")).map(drop);
+    let logged = || {
+        server.text("/after");
+        std::fs::read_to_string(&access).ok().filter(|text| text.contains("GET /after ")).map(drop)
+    };
     assert!(until(SOON, logged).is_some(), "the new log is written");
 }
 
