@@ -109,6 +109,7 @@ fn processes_are_called_as_nginx_calls_them() {
     assert!(master.starts_with(&format!("nginx: master process {} -p ", nginx_rs().display())), "{master}");
     let worker = server.worker().expect("a worker");
     assert_eq!(title(worker), "nginx: worker process");
+    assert_eq!((status(server.running.pid(), "Name"), status(worker, "Name")), ("nginx-rs".into(), "nginx-rs".into()));
     assert_eq!(server.text("/"), worker.to_string());
     let mut busy = Connection::open(server.port).expect("a connection");
     busy.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n").expect("half a head");
