@@ -20,6 +20,8 @@ pub struct Sealer<'a> {
     pub env: &'a mut Env,
     /// Log files.
     pub logs: &'a mut LogFiles,
+    /// Caches of TLS sessions.
+    pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
     /// The variables.
@@ -55,7 +57,7 @@ impl Sealer<'_> {
         limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
         name: &str,
     ) -> Option<Arc<Location>> {
-        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams, charset: None };
+        let mut cx = Seal { env: self.env, logs: self.logs, tls: self.tls, upstreams: self.upstreams, charset: None };
         match conf.seal(self.main, &mut cx) {
             Ok(loc) => {
                 let (name, definitions) = (name.to_owned(), Arc::clone(&self.definitions));

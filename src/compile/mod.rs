@@ -33,6 +33,8 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Caches of TLS sessions that are in use already.
+    pub tls: crate::net::tls::Kept,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.

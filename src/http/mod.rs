@@ -19,6 +19,7 @@ pub mod range;
 pub mod request;
 pub mod response;
 pub mod temp;
+pub mod tls;
 pub mod uri;
 pub mod value;
 pub mod variable;

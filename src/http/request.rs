@@ -348,6 +348,11 @@ impl Request {
         out
     }
 
+    /// Whether it came under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.client.stream.tls().is_some()
+    }
+
     /// The client's address.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         self.peer().map(|peer| peer.ip())

@@ -47,6 +47,8 @@ pub struct Seal<'a> {
     pub env: &'a mut Env,
     /// Log files.
     pub logs: &'a mut LogFiles,
+    /// Caches of TLS sessions.
+    pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
     /// What `charset` says at this place, for those that are sealed after it and count characters.

@@ -11,6 +11,7 @@ use crate::compile::{self, Input, Output};
 use crate::conf::Level;
 use crate::conf::load::Disk;
 use crate::modules::seal::LogFiles;
+use crate::net::tls::Kept;
 
 mod daemon;
 mod listeners;
@@ -19,7 +20,7 @@ mod worker;
 
 /// Does what the command line asks for and returns the exit code.
 pub fn run(options: &Options) -> Result<u8> {
-    let output = compile::compile(&input(options, LogFiles::default()));
+    let output = compile::compile(&input(options, LogFiles::default(), Kept::default()));
     if options.test || options.dump {
         return Ok(test(options, &output));
     }
@@ -36,13 +37,14 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 /// What to compile, as the command line has it.
-fn input(options: &Options, logs: LogFiles) -> Input {
+fn input(options: &Options, logs: LogFiles, tls: Kept) -> Input {
     Input {
         file: options.file(),
         prefix: options.prefix(),
         globals: options.globals.clone().unwrap_or_default(),
         files: Arc::new(Disk::default()),
         logs,
+        tls,
         error_log: options.error_log(),
         access_log: Some(PathBuf::from(paths::ACCESS_LOG)),
     }

@@ -17,6 +17,7 @@ pub mod errors;
 pub mod head;
 pub mod phases;
 pub mod preface;
+pub mod secure;
 pub mod tunnel;
 
 /// What the connections of one thread share.

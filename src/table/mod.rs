@@ -30,6 +30,8 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
+    /// Caches of TLS sessions, for the next table.
+    pub tls: crate::net::tls::Kept,
 }
 
 /// A virtual server.

@@ -77,8 +77,8 @@ pub const VARIABLES: &[Variable<Core>] = &[
         _ => false,
     }),
     variable("pipe", |_, r, _, out| put(out, if r.pipelined { b"p" } else { b"." })),
-    variable("scheme", |_, _, _, out| put(out, b"http")),
-    variable("https", |_, _, _, out| put(out, b"")),
+    variable("scheme", |_, r, _, out| put(out, if r.is_tls() { b"https" } else { b"http" })),
+    variable("https", |_, r, _, out| put(out, if r.is_tls() { b"on" } else { b"" })),
     // Files.
     variable("document_root", |core, r, _, out| put(out, &core.document_root(r))),
     variable("realpath_root", |core, r, _, out| {
