@@ -2,14 +2,15 @@
 //!
 //! Compiling opens log files and resolves the names of upstream servers; everything else is a function of the tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::conf::load::{self, Files, Loaded, Sources};
+use crate::conf::files::Files;
+use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::LogFiles;
+use crate::modules::seal::{LogFiles, Sealed};
 use crate::table::Table;
 
 mod blocks;
@@ -35,6 +36,8 @@ pub struct Input {
     pub logs: LogFiles,
     /// Caches of TLS sessions that are in use already.
     pub tls: crate::net::tls::Kept,
+    /// Upstream groups that are in use.
+    pub upstreams: Sealed,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
@@ -65,6 +68,7 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        temp_paths: BTreeSet::new(),
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -16,7 +16,7 @@ use crate::table::{Server, Table};
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
     let (mut logs, mut tls) = (input.logs.clone(), input.tls.clone());
-    let mut upstreams = Upstreams::new(blocks.upstreams);
+    let mut upstreams = Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone());
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
@@ -41,7 +41,8 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
-            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs, tls })
+            let temp_paths = std::mem::take(&mut env.temp_paths);
+            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs, tls, temp_paths })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

@@ -19,7 +19,7 @@ use super::headers::{Headers, Known};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
-use crate::net::counts::Stage;
+use crate::net::counts::{Open, Stage};
 use crate::net::{Level, Stream};
 
 /// The client's connection.
@@ -46,6 +46,8 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
+    /// Counts it.
+    pub open: Open,
 }
 
 /// The request method (RFC 9110 §9).
