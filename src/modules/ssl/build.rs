@@ -58,7 +58,10 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     if !dynamic {
         let passwords = conf.passwords.as_deref().map_or(&[][..], Vec::as_slice);
         for ((cert, _), (key, _)) in conf.certificates.iter().zip(conf.keys.iter()) {
-            identities.push(tls::identity((cert, key), passwords, &*cx.env, "SSL_CTX_use_PrivateKey")?);
+            let identity = tls::identity((cert, key), passwords, &*cx.env, "SSL_CTX_use_PrivateKey")?;
+            // Of several for one kind of key the last one counts.
+            identities.retain(|other: &Identity| other.key.algorithm() != identity.key.algorithm());
+            identities.push(identity);
         }
         if let (Some(cert), Some(key)) = (conf.common.command("certificate"), conf.common.command("privatekey")) {
             identities = vec![tls::identity((cert.as_bytes(), key.as_bytes()), passwords, &*cx.env, "SSL_CTX_use_PrivateKey")?];

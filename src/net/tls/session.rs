@@ -44,6 +44,8 @@ struct State {
     conn: Connection,
     /// Bytes that were encrypted for a write that has not returned yet.
     accepted: usize,
+    /// Ciphertext that waits until what came before it was taken.
+    pending: Vec<u8>,
     /// Whether nothing more will come.
     ended: bool,
 }
@@ -98,7 +100,7 @@ impl Session {
     pub fn new(mut conn: Connection, facts: Facts) -> Self {
         // How much waits to be written is bounded here, by what one write takes.
         conn.set_buffer_limit(None);
-        Self { state: RefCell::new(State { conn, accepted: 0, ended: false }), facts }
+        Self { state: RefCell::new(State { conn, accepted: 0, pending: Vec::new(), ended: false }), facts }
     }
 
     /// Runs `look` over the connection.
@@ -243,7 +245,12 @@ impl State {
     }
 
     fn has_plaintext(&mut self) -> bool {
-        self.conn.reader().fill_buf().is_ok_and(|chunk| !chunk.is_empty())
+        let early = match &mut self.conn {
+            // What is left of early data cannot be told without reading it.
+            Connection::Server(conn) if conn.is_handshaking() => conn.early_data().is_some(),
+            _ => false,
+        };
+        early || self.conn.reader().fill_buf().is_ok_and(|chunk| !chunk.is_empty())
     }
 
     /// Reads until there is plaintext or the end.
@@ -252,10 +259,14 @@ impl State {
             if self.ended || self.has_plaintext() {
                 return Poll::Ready(Ok(()));
             }
-            let read = with_scratch(SCRATCH, |buf| {
-                let n = raw.read(buf)?;
-                self.feed(buf.get(..n).unwrap_or_default())
-            });
+            let pending = std::mem::take(&mut self.pending);
+            let read: io::Result<io::Result<()>> = match pending.is_empty() {
+                true => with_scratch(SCRATCH, |buf| {
+                    let n = raw.read(buf)?;
+                    Ok(self.feed(buf.get(..n).unwrap_or_default()))
+                }),
+                false => Ok(self.feed(&pending)),
+            };
             let processed = match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -269,11 +280,10 @@ impl State {
         }
     }
 
-    /// Decrypts what came; the outer error is the socket's, the inner one the session's.
-    fn feed(&mut self, mut bytes: &[u8]) -> io::Result<io::Result<()>> {
+    /// Decrypts what came, as long as there is room for it.
+    fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             self.ended = true;
-            return Ok(Ok(()));
         }
         while !bytes.is_empty() {
             self.conn.read_tls(&mut bytes)?;
@@ -282,11 +292,15 @@ impl State {
                     self.ended = true;
                     break;
                 }
+                Ok(state) if state.plaintext_bytes_to_read() >= SCRATCH => {
+                    self.pending = bytes.to_vec();
+                    break;
+                }
                 Ok(_) => {}
-                Err(error) => return Ok(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

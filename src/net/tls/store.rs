@@ -103,6 +103,9 @@ impl StoresServerSessions for View {
     }
 }
 
+/// Tickets' contents are filled up to multiples of this many bytes.
+const STEP: usize = 64;
+
 /// A key that seals tickets.
 pub struct Key {
     name: [u8; 16],
@@ -180,7 +183,10 @@ impl ProducesTickets for Tickets {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let key = self.keys().into_iter().next()?;
-        let mut sealed = [&seconds().to_be_bytes(), plain].concat();
+        let length = u32::try_from(plain.len()).ok()?;
+        let mut sealed = [&seconds().to_be_bytes(), &length.to_be_bytes()[..], plain].concat();
+        // Steps of the length tell less of what is inside.
+        sealed.resize(sealed.len().next_multiple_of(STEP), 0);
         let nonce = key.sealing.seal_in_place_append_tag(Aad::from(&key.name), &mut sealed).ok()?;
         Some([&key.name[..], nonce.as_ref(), &sealed].concat())
     }
@@ -193,7 +199,10 @@ impl ProducesTickets for Tickets {
         let mut sealed = sealed.to_vec();
         let plain = key.sealing.open_in_place(nonce, Aad::from(&key.name), &mut sealed).ok()?;
         let (made, plain) = plain.split_at_checked(8)?;
+        let (length, plain) = plain.split_at_checked(4)?;
         let made = u64::from_be_bytes(made.try_into().ok()?);
+        let length = usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()?;
+        let plain = plain.get(..length)?;
         (seconds().saturating_sub(made) < self.timeout.as_secs()).then(|| plain.to_vec())
     }
 }

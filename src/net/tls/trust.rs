@@ -3,7 +3,6 @@
 //! The library for web certificates will not do: nginx takes certificates of version 1, CAs as end entities and names in the subject,
 //! limits the depth, and reports what was wrong while it serves the request.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
@@ -75,25 +74,23 @@ impl Trust {
         let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
         let roots: Vec<Cert<'_>> = self.roots.iter().filter_map(|der| Cert::read(der)).collect();
         let leaf = sent.first().ok_or(MALFORMED)?;
-        let path = self.path(leaf, sent.get(1..).unwrap_or_default(), &roots)?;
-        purposes(&path, purpose)?;
-        constraints(&path)?;
-        self.revocation(&path, now)?;
-        for (at, cert) in path.iter().enumerate().rev() {
+        let (path, mut verdict) = self.path(leaf, sent.get(1..).unwrap_or_default(), &roots);
+        // OpenSSL goes on to the end, and what it finds last is what is reported.
+        let mut note = |found: Result<(), Unfit>| verdict = found.and(verdict);
+        note(purposes(&path, purpose));
+        note(constraints(&path));
+        for (at, cert) in path.iter().enumerate() {
             let issuer = path.get(at + 1).unwrap_or(cert);
-            let is_anchor = at + 1 == path.len();
-            if !is_anchor && !issuer.signed(cert.tbs, cert.algorithm, cert.signature) {
-                return Err(BAD_SIGNATURE);
-            }
-            let validity = cert.parsed.validity();
-            if now < validity.not_before.timestamp() {
-                return Err(NOT_YET);
-            }
-            if now > validity.not_after.timestamp() {
-                return Err(EXPIRED);
-            }
+            note(self.revocation(cert, issuer, now));
         }
-        Ok(())
+        for (at, cert) in path.iter().enumerate().rev() {
+            let issuer = path.get(at + 1);
+            if issuer.is_some_and(|issuer| !issuer.signed(cert.tbs, cert.algorithm, cert.signature)) {
+                note(Err(BAD_SIGNATURE));
+            }
+            note(timely(cert, now));
+        }
+        verdict
     }
 
     /// The certificates from the first one to its authority.
@@ -102,66 +99,70 @@ impl Trust {
         leaf: &'b Cert<'a>,
         sent: &'b [Cert<'a>],
         roots: &'b [Cert<'a>],
-    ) -> Result<Vec<&'b Cert<'a>>, Unfit> {
+    ) -> (Vec<&'b Cert<'a>>, Result<(), Unfit>) {
         let mut path = vec![leaf];
-        let (mut anchored, limit) = (false, self.depth.saturating_add(1));
+        let (mut anchored, limit, mut last) = (false, self.depth.saturating_add(1), leaf);
         loop {
-            let Some(last) = path.last().copied() else { return Err(MALFORMED) };
             let known = roots.iter().any(|root| root.der == last.der);
             if last.is_self_issued() {
-                return match (known, path.len()) {
-                    (true, _) => Ok(path),
+                let verdict = match (known, path.len()) {
+                    (true, _) => Ok(()),
                     (false, 1) => Err(SELF_SIGNED),
                     (false, _) => Err(SELF_SIGNED_IN_CHAIN),
                 };
+                return (path, verdict);
             }
             let fits = |other: &&Cert<'_>| last.may_be_issued_by(other) && path.iter().all(|on| on.der != other.der);
             let root = roots.iter().find(fits);
             let next = root.or_else(|| if anchored { None } else { sent.iter().find(fits) });
             let Some(next) = next else {
-                return Err(match (anchored || known, path.len()) {
+                let unfit = match (anchored || known, path.len()) {
                     (true, _) => NO_ISSUER,
                     (false, 1) => UNVERIFIED_LEAF,
                     (false, _) => NO_LOCAL_ISSUER,
-                });
+                };
+                return (path, Err(unfit));
             };
             let allowed = if root.is_some() { path.len() <= limit } else { path.len() < limit };
             if !allowed {
-                return Err(TOO_LONG);
+                return (path, Err(TOO_LONG));
             }
             anchored |= root.is_some();
             path.push(next);
+            last = next;
         }
     }
 
-    /// Whether any of them was revoked; its issuer must have said so, or not, lately.
-    fn revocation(&self, path: &[&Cert<'_>], now: i64) -> Result<(), Unfit> {
+    /// Whether a certificate was revoked; its issuer must have said so, or not, lately.
+    fn revocation(&self, cert: &Cert<'_>, issuer: &Cert<'_>, now: i64) -> Result<(), Unfit> {
         if self.crls.is_empty() {
             return Ok(());
         }
-        for (at, cert) in path.iter().enumerate() {
-            let issuer = path.get(at + 1).unwrap_or(cert);
-            let lists =
-                self.crls.iter().filter_map(|der| Some((der, CertificateRevocationList::from_der(der).ok()?.1)));
-            let mut ours = lists.filter(|(_, list)| list.issuer().as_raw() == issuer.parsed.subject().as_raw());
-            let (der, list) = ours.next().ok_or(NO_CRL)?;
-            let parts = Parts::of(der).ok_or(BAD_CRL_SIGNATURE)?;
-            if !issuer.signed(parts.tbs, parts.algorithm, parts.signature) {
-                return Err(BAD_CRL_SIGNATURE);
-            }
-            if now < list.last_update().timestamp() {
-                return Err(CRL_NOT_YET);
-            }
-            if list.next_update().is_some_and(|next| now > next.timestamp()) {
-                return Err(CRL_EXPIRED);
-            }
-            let serial = cert.parsed.raw_serial();
-            if list.iter_revoked_certificates().any(|revoked| revoked.raw_serial() == serial) {
-                return Err(REVOKED);
-            }
+        let lists = self.crls.iter().filter_map(|der| Some((der, CertificateRevocationList::from_der(der).ok()?.1)));
+        let mut ours = lists.filter(|(_, list)| list.issuer().as_raw() == cert.parsed.issuer().as_raw());
+        let (der, list) = ours.next().ok_or(NO_CRL)?;
+        let parts = Parts::of(der).ok_or(BAD_CRL_SIGNATURE)?;
+        if !issuer.signed(parts.tbs, parts.algorithm, parts.signature) {
+            return Err(BAD_CRL_SIGNATURE);
         }
-        Ok(())
+        if now < list.last_update().timestamp() {
+            return Err(CRL_NOT_YET);
+        }
+        if list.next_update().is_some_and(|next| now > next.timestamp()) {
+            return Err(CRL_EXPIRED);
+        }
+        let serial = cert.parsed.raw_serial();
+        let revoked = list.iter_revoked_certificates().any(|revoked| revoked.raw_serial() == serial);
+        if revoked { Err(REVOKED) } else { Ok(()) }
     }
+}
+
+fn timely(cert: &Cert<'_>, now: i64) -> Result<(), Unfit> {
+    let validity = cert.parsed.validity();
+    if now < validity.not_before.timestamp() {
+        return Err(NOT_YET);
+    }
+    if now > validity.not_after.timestamp() { Err(EXPIRED) } else { Ok(()) }
 }
 
 /// A certificate and the pieces its signature is about.
@@ -370,11 +371,6 @@ fn matches(pattern: &str, host: &str) -> bool {
                 && inside.is_some_and(|inside| !inside.is_empty() && !inside.contains('.'))
         }
     }
-}
-
-/// A shared empty trust.
-pub fn nobody() -> Arc<Trust> {
-    Arc::new(Trust::default())
 }
 
 #[cfg(test)]
