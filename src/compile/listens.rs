@@ -111,7 +111,7 @@ fn add(
 
 /// Whether there is a certificate for every handshake at an address.
 fn certified(place: &Place, candidates: &[Candidate]) -> Result<(), Diag> {
-    let settings = |server: &Arc<Server>| server.root.loc.ssl.clone();
+    let settings = |server: &Arc<Server>| server.root.loc.ssl.clone().filter(|settings| settings.shakes_hands());
     let mut wanting = None;
     match settings(&place.default) {
         None => wanting = Some(&place.default),

@@ -68,7 +68,8 @@ fn choose(client: &Rc<Client>, listen: &Listen, hello: &ClientHello<'_>, started
     let server = found.unwrap_or(&listen.default);
     let own = &server.root.loc;
     // A server without certificates of its own answers with the default one's, as in nginx.
-    let settings = if own.ssl.is_some() { &own.ssl } else { &listen.default.root.loc.ssl };
+    let shakes = own.ssl.as_ref().is_some_and(|settings| settings.shakes_hands());
+    let settings = if shakes { &own.ssl } else { &listen.default.root.loc.ssl };
     if own.core.tcp_nodelay {
         client.stream.set_nodelay(true);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use parser::ast::Span;
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use rustls::sign::CertifiedKey;
@@ -44,7 +45,8 @@ impl Trouble {
 /// Seals a server's settings.
 pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     if conf.certificates.is_empty() && !conf.reject {
-        return Ok(None);
+        // It answers with another server's certificate, and still says what it wants of clients.
+        return Ok((conf.verify != Verify::Off).then(|| Arc::new(Server::mute(conf.verify))));
     }
     if conf.keys.len() < conf.certificates.len() {
         let last = conf.certificates.last().map(|(name, _)| text(name).into_owned()).unwrap_or_default();
@@ -80,7 +82,8 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
             cx.env.warnings.push(diag);
         }
     }
-    let (sessions, tickets) = resumption(&conf, cx)?;
+    let context = context(&conf, &identities, hints.as_deref());
+    let (sessions, tickets) = resumption(&conf, &context, cx)?;
     let no_certificates = identities.is_empty() && !dynamic;
     let made = config::server(config::Server {
         choices,
@@ -174,10 +177,22 @@ fn stapled(identity: &Identity, response: &[u8]) -> Identity {
     })
 }
 
+/// What sessions are for: the certificates, by their names where they are not known yet, and the authorities asked for.
+fn context(conf: &Conf, identities: &[Identity], hints: Option<&[rustls::DistinguishedName]>) -> Vec<u8> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    identities.iter().filter_map(|one| one.cert.first()).for_each(|cert| hash.update(cert));
+    if identities.is_empty() {
+        conf.certificates.iter().for_each(|(name, _)| hash.update(name));
+    }
+    hints.into_iter().flatten().for_each(|name| hash.update(name.as_ref()));
+    hash.finish().as_ref().to_vec()
+}
+
 type Resumption = (Option<Arc<dyn StoresServerSessions>>, Option<Arc<dyn ProducesTickets>>);
 
 /// Who keeps sessions: this side, the client, or both.
-fn resumption(conf: &Conf, cx: &mut Seal<'_>) -> Result<Resumption, Trouble> {
+fn resumption(conf: &Conf, context: &[u8], cx: &mut Seal<'_>) -> Result<Resumption, Trouble> {
+    let context = context.to_vec();
     let timeout = timeout(conf);
     let settings = conf.sessions.as_ref();
     let shared = settings.and_then(|settings| settings.shared.as_ref()).map(|(name, size)| cx.tls.shared(name, *size));
@@ -187,7 +202,7 @@ fn resumption(conf: &Conf, cx: &mut Seal<'_>) -> Result<Resumption, Trouble> {
     // Early data needs sessions that can be used once only, which those that clients keep cannot be.
     let own = || Arc::new(Cache::new(1024));
     let cache = shared.as_ref().map(|shared| Arc::clone(&shared.cache)).or(builtin).or_else(|| conf.early_data.then(own));
-    let view = cache.map(|cache| Arc::new(View { cache, timeout }) as Arc<dyn StoresServerSessions>);
+    let view = cache.map(|cache| Arc::new(View { cache, context: context.clone(), timeout }) as Arc<dyn StoresServerSessions>);
     let mut keys = Vec::new();
     for (path, at) in conf.ticket_keys.iter() {
         let trouble = |text: String| Trouble(text, Some(*at));
@@ -204,5 +219,5 @@ fn resumption(conf: &Conf, cx: &mut Seal<'_>) -> Result<Resumption, Trouble> {
         (true, Some(shared)) => Keys::Shared(shared),
         (true, None) => Keys::Fixed(Key::random().map(Arc::new).into_iter().collect()),
     };
-    Ok((view, Some(Arc::new(Tickets { keys, timeout }))))
+    Ok((view, Some(Arc::new(Tickets { keys, context, timeout }))))
 }

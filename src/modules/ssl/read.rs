@@ -1,5 +1,7 @@
 //! Arguments of `ssl_*` directives: <https://nginx.org/en/docs/http/ngx_http_ssl_module.html>
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 
 use super::server::CacheLimits;
@@ -70,7 +72,8 @@ pub fn sessions(args: &Args<'_>) -> Result<Sessions, Problem> {
 
 /// `ssl_certificate_cache`.
 pub fn certificate_cache(args: &Args<'_>) -> Result<Option<CacheLimits>, Problem> {
-    let (mut limits, mut off) = (CacheLimits { max: 0, inactive: 10, valid: 60 }, false);
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let (mut limits, mut off) = (CacheLimits { id: NEXT.fetch_add(1, Ordering::Relaxed), max: 0, inactive: 10, valid: 60 }, false);
     for (at, word) in args.words().enumerate() {
         let invalid = || Problem::new(format!("invalid parameter \"{}\"", shown(word))).at(at);
         if let Some(value) = word.strip_prefix(b"max=") {

@@ -20,7 +20,7 @@ use crate::net::{Level, clock};
 
 /// A server that shakes hands.
 pub struct Server {
-    config: Arc<ServerConfig>,
+    config: Option<Arc<ServerConfig>>,
     /// The same with HTTP/2 among its protocols.
     with_h2: OnceLock<Arc<ServerConfig>>,
     /// Whether clients must show a certificate.
@@ -49,7 +49,9 @@ pub struct Dynamic {
 /// `ssl_certificate_cache`.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
-    /// Certificates that are kept.
+    /// The directive's own number.
+    pub id: u64,
+    /// Certificates and keys that are kept.
     pub max: u64,
     /// Seconds without use after which one is dropped.
     pub inactive: u64,
@@ -68,19 +70,30 @@ impl Server {
     ) -> Self {
         config.alpn_protocols = [&b"http/1.1"[..], b"http/1.0", b"http/0.9"].map(<[u8]>::to_vec).to_vec();
         let (bare, dynamic) = certificates;
-        Self { config: Arc::new(config), with_h2: OnceLock::new(), verify, trust, reject, bare, dynamic }
+        Self { config: Some(Arc::new(config)), with_h2: OnceLock::new(), verify, trust, reject, bare, dynamic }
+    }
+
+    /// A server without certificates of its own.
+    pub fn mute(verify: Verify) -> Self {
+        Self { config: None, with_h2: OnceLock::new(), verify, trust: None, reject: false, bare: true, dynamic: None }
+    }
+
+    /// Whether it answers handshakes, be it with a refusal.
+    pub fn shakes_hands(&self) -> bool {
+        self.config.is_some()
     }
 
     /// The configuration, with HTTP/2 among its protocols or without.
-    fn config(&self, h2: bool) -> &Arc<ServerConfig> {
+    fn config(&self, h2: bool) -> Option<&Arc<ServerConfig>> {
+        let plain = self.config.as_ref()?;
         if !h2 {
-            return &self.config;
+            return Some(plain);
         }
-        self.with_h2.get_or_init(|| {
-            let mut config = ServerConfig::clone(&self.config);
+        Some(self.with_h2.get_or_init(|| {
+            let mut config = ServerConfig::clone(plain);
             config.alpn_protocols.insert(0, b"h2".to_vec());
             Arc::new(config)
-        })
+        }))
     }
 }
 
@@ -91,7 +104,7 @@ pub fn choose(loc: &Loc, request: &Request, named: bool, h2: bool) -> Result<Cho
     if server.reject {
         return Err(Failure::Rejected);
     }
-    let mut config = Arc::clone(server.config(h2));
+    let Some(mut config) = server.config(h2).cloned() else { return Err(Failure::NoCertificate) };
     if let Some(dynamic) = &server.dynamic {
         let Some(identities) = dynamic.load(request) else { return Err(Failure::NoCertificate) };
         let mut own = ServerConfig::clone(&config);
@@ -109,8 +122,11 @@ struct Loaded {
     used: Instant,
 }
 
+/// A directive's number, certificate and key.
+type Name = (u64, Bytes, Bytes);
+
 thread_local! {
-    static LOADED: RefCell<HashMap<(Bytes, Bytes), Loaded>> = RefCell::default();
+    static LOADED: RefCell<HashMap<Name, Loaded>> = RefCell::default();
 }
 
 /// Names below the prefix, read from the disk as they are asked for.
@@ -134,11 +150,11 @@ impl Dynamic {
 
     fn identity(&self, cert: Bytes, key: Bytes, request: &Request) -> Option<Identity> {
         let now = clock::instant();
-        let name = (cert, key);
+        let name = (self.cache.map_or(0, |limits| limits.id), cert, key);
         if let Some(found) = self.cache.and_then(|limits| cached(&name, limits, now)) {
             return Some(found);
         }
-        match tls::identity((&name.0, &name.1), &self.passwords, &Disk(&self.prefix), "SSL_use_PrivateKey") {
+        match tls::identity((&name.1, &name.2), &self.passwords, &Disk(&self.prefix), "SSL_use_PrivateKey") {
             Ok(identity) => {
                 if let Some(limits) = self.cache {
                     keep(name, &identity, limits, now);
@@ -153,20 +169,22 @@ impl Dynamic {
     }
 }
 
-fn cached(name: &(Bytes, Bytes), limits: CacheLimits, now: Instant) -> Option<Identity> {
+fn cached(name: &Name, limits: CacheLimits, now: Instant) -> Option<Identity> {
     LOADED.with_borrow_mut(|loaded| {
-        loaded.retain(|_, one| now - one.used < Duration::from_secs(limits.inactive));
+        loaded.retain(|name, one| name.0 != limits.id || now - one.used < Duration::from_secs(limits.inactive));
         let found = loaded.get_mut(name).filter(|one| now - one.read < Duration::from_secs(limits.valid))?;
         found.used = now;
         Some(Arc::clone(&found.identity))
     })
 }
 
-fn keep(name: (Bytes, Bytes), identity: &Identity, limits: CacheLimits, now: Instant) {
+fn keep(name: Name, identity: &Identity, limits: CacheLimits, now: Instant) {
     LOADED.with_borrow_mut(|loaded| {
-        while loaded.len() as u64 >= limits.max {
-            let oldest = loaded.iter().min_by_key(|(_, one)| one.used).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest else { break };
+        // A certificate and its key count as two.
+        let ours = |name: &Name| name.0 == limits.id;
+        while 2 * (loaded.keys().filter(|name| ours(name)).count() as u64 + 1) > limits.max {
+            let oldest = loaded.iter().filter(|(name, _)| ours(name)).min_by_key(|(_, one)| one.used);
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { return };
             loaded.remove(&oldest);
         }
         loaded.insert(name, Loaded { identity: Arc::clone(identity), read: now, used: now });

@@ -22,7 +22,7 @@ pub const VARIABLES: &[Variable<Loc>] = &[
     variable("ssl_curves", |_, r, _, out| of(r, out, |s| list(&s.facts.offered.groups, names::group))),
     variable("ssl_sigalg", |_, _, _, _| false),
     variable("ssl_sigalgs", |_, r, _, out| of(r, out, |s| list(&s.facts.offered.schemes, names::scheme))),
-    variable("ssl_session_id", |_, _, _, _| false),
+    variable("ssl_session_id", |_, r, _, out| of(r, out, session_id)),
     variable("ssl_session_reused", |_, r, _, out| {
         let reused = |conn: &Connection| conn.handshake_kind() == Some(HandshakeKind::Resumed);
         of(r, out, |s| Some(if s.with(reused) { "r" } else { "." }))
@@ -79,6 +79,12 @@ fn protocol(conn: &Connection) -> Option<&'static str> {
         ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
         _ => Some("TLSv1.3"),
     }
+}
+
+/// A number of this session's own; the one that resumes it has another.
+fn session_id(session: &Session) -> Option<String> {
+    let number = session.with(|conn| conn.export_keying_material([0u8; 32], b"EXPERIMENTAL session id", None)).ok()?;
+    Some(data_encoding::HEXLOWER.encode(&number))
 }
 
 fn list(numbers: &[u16], name: fn(u16) -> String) -> Option<String> {

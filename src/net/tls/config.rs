@@ -94,7 +94,13 @@ pub fn server(settings: Server) -> Result<ServerConfig, Error> {
 /// The subjects of certificates, as a client is told them.
 pub fn subjects(certificates: &[CertificateDer<'_>]) -> Vec<DistinguishedName> {
     let subject = |der| Some(X509Certificate::from_der(der).ok()?.1.subject().as_raw().to_vec());
-    certificates.iter().filter_map(|der| subject(der)).map(DistinguishedName::from).collect()
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    for name in certificates.iter().filter_map(|der| subject(der)) {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found.into_iter().map(DistinguishedName::from).collect()
 }
 
 /// Several certificates of one server; the client's taste decides.

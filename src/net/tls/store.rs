@@ -80,22 +80,30 @@ impl Cache {
 pub struct View {
     /// The sessions, other servers' among them.
     pub cache: Arc<Cache>,
+    /// What tells servers with other certificates apart: their sessions are not for each other.
+    pub context: Vec<u8>,
     /// How long a session may be resumed.
     pub timeout: Duration,
 }
 
+impl View {
+    fn own(&self, key: &[u8]) -> Vec<u8> {
+        [&self.context, key].concat()
+    }
+}
+
 impl StoresServerSessions for View {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.cache.put(key, value);
+        self.cache.put(self.own(&key), value);
         true
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.cache.get(key, self.timeout, false)
+        self.cache.get(&self.own(key), self.timeout, false)
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.cache.get(key, self.timeout, true)
+        self.cache.get(&self.own(key), self.timeout, true)
     }
 
     fn can_cache(&self) -> bool {
@@ -149,6 +157,8 @@ pub enum Keys {
 pub struct Tickets {
     /// The keys.
     pub keys: Keys,
+    /// What tells servers with other certificates apart.
+    pub context: Vec<u8>,
     /// How long a ticket is good.
     pub timeout: Duration,
 }
@@ -187,7 +197,7 @@ impl ProducesTickets for Tickets {
         let mut sealed = [&seconds().to_be_bytes(), &length.to_be_bytes()[..], plain].concat();
         // Steps of the length tell less of what is inside.
         sealed.resize(sealed.len().next_multiple_of(STEP), 0);
-        let nonce = key.sealing.seal_in_place_append_tag(Aad::from(&key.name), &mut sealed).ok()?;
+        let nonce = key.sealing.seal_in_place_append_tag(Aad::from(&self.context), &mut sealed).ok()?;
         Some([&key.name[..], nonce.as_ref(), &sealed].concat())
     }
 
@@ -197,7 +207,7 @@ impl ProducesTickets for Tickets {
         let key = self.keys().into_iter().find(|key| key.name == name)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
-        let plain = key.sealing.open_in_place(nonce, Aad::from(&key.name), &mut sealed).ok()?;
+        let plain = key.sealing.open_in_place(nonce, Aad::from(&self.context), &mut sealed).ok()?;
         let (made, plain) = plain.split_at_checked(8)?;
         let (length, plain) = plain.split_at_checked(4)?;
         let made = u64::from_be_bytes(made.try_into().ok()?);
@@ -219,6 +229,7 @@ mod tests {
     fn tickets_open_with_their_key_only() {
         let tickets = |bytes: [u8; 48]| Tickets {
             keys: Keys::Fixed(vec![Arc::new(Key::of_file(&bytes).unwrap())]),
+            context: Vec::new(),
             timeout: Duration::from_secs(300),
         };
         let sealed = tickets([1; 48]).encrypt(b"session").unwrap();
@@ -227,6 +238,8 @@ mod tests {
         assert_eq!(tickets([1; 48]).decrypt(&sealed[..20]), None);
         let late = Tickets { timeout: Duration::ZERO, ..tickets([1; 48]) };
         assert_eq!(late.decrypt(&sealed), None);
+        let other = Tickets { context: vec![1], ..tickets([1; 48]) };
+        assert_eq!(other.decrypt(&sealed), None);
     }
 
     #[test]
@@ -236,7 +249,7 @@ mod tests {
         for key in [b"1", b"2", b"3"] {
             shared.cache.put(key.to_vec(), key.to_vec());
         }
-        let view = View { cache: kept.shared("a", 512).cache.clone(), timeout: Duration::from_secs(9) };
+        let view = View { cache: kept.shared("a", 512).cache.clone(), context: Vec::new(), timeout: Duration::from_secs(9) };
         assert_eq!((view.get(b"1"), view.get(b"3")), (None, Some(b"3".to_vec())));
         assert_eq!((view.take(b"3"), view.take(b"3")), (Some(b"3".to_vec()), None));
         assert!(kept.shared("a", 1024).cache.get(b"2", Duration::from_secs(9), false).is_none());
