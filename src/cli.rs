@@ -26,7 +26,12 @@ pub mod paths {
 
 /// What the command line says.
 #[derive(Debug, Default, Parser)]
-#[command(name = "nginx", disable_help_flag = true, disable_version_flag = true)]
+#[command(
+    name = "nginx",
+    about = "a memory-safe server for nginx configurations",
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
 pub struct Options {
     /// Show the help.
     #[arg(short = '?', action = ArgAction::SetTrue)]

@@ -69,6 +69,7 @@ pub fn compile(input: &Input) -> Output {
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
         temp_paths: BTreeSet::new(),
+        transparent: false,
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -42,7 +42,8 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let temp_paths = std::mem::take(&mut env.temp_paths);
-            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs, tls, temp_paths })
+            let (process, transparent) = (blocks.main.process, env.transparent);
+            Ok(Table { process, error_log, listens, upstreams, logs, tls, temp_paths, transparent })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

@@ -34,6 +34,8 @@ pub struct Env {
     pub access_log: Option<PathBuf>,
     /// Directories of temporary files that the configuration names.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others (`proxy_bind … transparent`).
+    pub transparent: bool,
 }
 
 impl Env {

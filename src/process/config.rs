@@ -25,6 +25,7 @@ pub struct Config {
     pub error_log: ErrorLog,
     /// The open log files.
     pub logs: LogFiles,
+    transparent: bool,
     /// Who workers are; none where the master is not root.
     pub identity: Option<Identity>,
 }
@@ -38,6 +39,7 @@ impl Config {
             process: table.process.clone(),
             error_log: table.error_log.clone(),
             logs: table.logs.clone(),
+            transparent: table.transparent,
         })
     }
 
@@ -55,7 +57,7 @@ impl Config {
             let process = &config.process;
             let limits = (process.worker_rlimit_nofile, process.worker_rlimit_core, process.worker_priority);
             let own = (process.env.clone(), process.working_directory.clone(), process.worker_hardening);
-            (limits, own, config.identity.clone())
+            (limits, own, config.identity.clone(), config.transparent)
         };
         begins_with(self) == begins_with(other)
     }

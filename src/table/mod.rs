@@ -35,6 +35,8 @@ pub struct Table {
     pub tls: crate::net::tls::Kept,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others.
+    pub transparent: bool,
 }
 
 /// A virtual server.
