@@ -16,7 +16,6 @@ mod head;
 mod pass;
 mod redirect;
 mod respond;
-mod wire;
 
 pub use pass::Loc;
 
@@ -136,12 +135,7 @@ fn proxy_pass(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         if lower.starts_with(b"https://") {
             return Err(Problem::new("\"proxy_pass\" to https:// is not supported yet").at(0));
         }
-        if !lower.starts_with(b"http://") {
-            return Err(Problem::new("invalid URL prefix").at(0));
-        }
-        let rest = word.get(7..).unwrap_or_default();
-        let url = crate::net::addr::url(rest)
-            .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", text(rest))).at(0))?;
+        let url = pass::SCHEME.check(word)?;
         if !url.uri.is_empty() && (place.is_regex || place.unnamed || place.name.first() == Some(&b'@')) {
             return Err(Problem::new(
                 "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location, \
