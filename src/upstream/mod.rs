@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod groups;
 pub mod inlet;
 pub mod method;
+pub mod params;
 pub mod peer;
 pub mod pool;
 pub mod protocol;
@@ -28,5 +29,7 @@ pub use protocol::Protocol;
 pub use shared::Shared;
 pub use target::Target;
 
-/// Reaches a module's copy of the settings that all upstream protocols share.
-pub type Mount<C> = fn(&mut C) -> &mut Conf;
+use crate::conf::Directive;
+
+/// The prefix of a protocol's directives, the shared rows it has, and the way to a module's copy of their settings.
+pub type Mount<C> = (&'static str, &'static [&'static [Directive<Conf>]], fn(&mut C) -> &mut Conf);

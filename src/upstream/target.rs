@@ -10,7 +10,7 @@ use parser::ast::Span;
 use super::groups::{Sealed, Upstreams};
 use super::peer::Tier;
 use super::{Peer, Peers};
-use crate::conf::{Diag, Problem};
+use crate::conf::{Args, Diag, Field, Problem};
 use crate::http::{Request, Value};
 use crate::net::Level;
 use crate::net::addr::{self, AddrError, Endpoint, Host, Url};
@@ -47,6 +47,29 @@ impl Scheme {
         let rest = self.strip(text).ok_or_else(|| Problem::new("invalid URL prefix").at(0))?;
         self.parse(rest)
             .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest))).at(0))
+    }
+}
+
+/// What a `*_pass` says, and where it stands.
+#[derive(Clone)]
+pub struct Pass {
+    value: Value,
+    at: Span,
+}
+
+impl Pass {
+    /// Reads the argument of the directive.
+    pub fn read(scheme: &Scheme, args: &mut Args<'_>) -> Result<Self, Problem> {
+        let value = Value::read(args.word(0), args)?;
+        if value.as_literal().is_some() {
+            scheme.check(args.word(0))?;
+        }
+        Ok(Self { value, at: args.directive().end })
+    }
+
+    /// Resolves where it leads.
+    pub fn seal(&self, scheme: &Scheme, upstreams: &mut Upstreams) -> Result<Target, Diag> {
+        Target::seal(scheme, &self.value, upstreams, self.at)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
+use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
 use crate::upstream::{self, Mount};
 
 mod cookie;
@@ -97,7 +98,7 @@ impl super::Module for Module {
         variable("proxy_internal_chunked", |_, _, _, _| false),
     ];
 
-    const UPSTREAM: Option<(&'static str, Mount<Conf>)> = Some(("proxy_", |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         match conf.pass.0.clone() {
