@@ -68,8 +68,8 @@ pub struct Upstream {
     pub attempts: Rc<Attempts>,
     /// The head of its last response.
     pub headers: Option<Rc<Headers>>,
-    /// `http://name` and URI for the error log while an exchange runs.
-    pub url: Option<String>,
+    /// The scheme and the URI that was sent, for the error log: the server's name stands between them.
+    pub url: Option<(&'static str, Bytes)>,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.
     pub host: Option<(Bytes, Bytes)>,
 }

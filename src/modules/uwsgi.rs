@@ -11,7 +11,7 @@ use crate::net::Level;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
-use crate::upstream::target::{Pass, Scheme};
+use crate::upstream::target::{Pass, Prefix, Scheme};
 use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
 
 /// `ngx_http_uwsgi_module`.
@@ -38,7 +38,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "uwsgi://", required: false, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "uwsgi://", prefix: Prefix::May, uri: false, port: 0 };
 const HIDDEN: [&str; 5] =
     ["X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
 

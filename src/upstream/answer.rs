@@ -49,7 +49,8 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         drop(reply::body(reply, &shared.conf, Rate::default(), false));
         return target;
     }
-    if shared.conf.intercept_errors && request.core().error_pages.iter().any(|page| page.status == status) {
+    let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
+    if shared.conf.intercept_errors && (has_page() || (P::INTERCEPTS_404 && status == 404)) {
         if status == 401 {
             for value in headers.all(Known::WwwAuthenticate) {
                 request.carried.headers.push(b"WWW-Authenticate", value);
@@ -195,8 +196,11 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
             Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
             Known::Upgrade if request.headers.get(Known::Upgrade).is_none() => {}
             Known::ContentType => head.content_type = Some(value()),
-            Known::Date => head.date = Some(value()),
-            Known::Server => head.server = Some(value()),
+            Known::Date | Known::Server => {
+                (head.has_date, head.has_server) =
+                    (head.has_date || field.known == Known::Date, head.has_server || field.known == Known::Server);
+                head.headers.push(field.name, field.value);
+            }
             Known::LastModified => {
                 head.last_modified = clock::parse(field.value);
                 head.headers.push(field.name, field.value);

@@ -37,8 +37,9 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key());
+    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
     protocol.restart();
-    let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
+    let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
     let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
     let record = attempts.last_mut();
@@ -61,7 +62,6 @@ pub async fn run<P: Protocol>(
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
-            report::url(protocol, request, &name, &outgoing.head);
             if fault.side == Side::Client {
                 let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
                 request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
@@ -86,6 +86,8 @@ pub struct Progress {
     pub reused: bool,
     /// Whether any of the request was sent.
     pub sent: bool,
+    /// Bytes of it that were sent.
+    pub bytes: u64,
     /// Bytes that came back.
     pub received: u64,
 }
@@ -112,7 +114,10 @@ async fn talk<P: Protocol>(
     connection.requests += 1;
     let connected = clock::instant();
     progress.sent = true;
-    let early = send(protocol, conf, outgoing, request, &connection.stream).await?;
+    let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
+    let early = send(protocol, outgoing, request, &mut writer).await;
+    progress.bytes = writer.sent;
+    let early = early?;
     let client = std::rc::Rc::clone(&request.client);
     let reading = head(protocol, conf, &connection.stream, request, progress);
     let (mut head, rest) = watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?;
@@ -130,16 +135,15 @@ fn local(conf: &Conf, request: &Request) -> Option<SocketAddr> {
 /// Sends the request; true if the server answered before it had all of it.
 async fn send<P: Protocol>(
     protocol: &P,
-    conf: &Conf,
     outgoing: &Outgoing,
     request: &mut Request,
-    stream: &Stream,
+    writer: &mut Writer<'_>,
 ) -> Result<bool, Fault> {
     let upstream = |fault: Fault| match fault.side {
         Side::Client => Fault::upstream(Stage::Send, fault.cause),
         _ => fault,
     };
-    let mut writer = Writer::new(stream, conf.send_timeout, Rate::default());
+    let stream = writer.stream;
     let head = outgoing.head.clone();
     if matches!(outgoing.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
@@ -165,7 +169,7 @@ async fn send<P: Protocol>(
             _ = stream.readable() => return Ok(true),
         };
         let (bytes, last) = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?;
-        protocol.piece(bytes, last, &mut writer);
+        protocol.piece(bytes, last, writer);
         writer.flush().await.map_err(upstream)?;
         if last {
             return Ok(false);

@@ -166,7 +166,7 @@ fn late(conf: &Conf, begun: Instant) -> bool {
 fn no_live<P: Protocol>(protocol: &P, request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
     let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
-    report::url(protocol, request, &peers.name, &outgoing.head);
+    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
     request.log(Level::Error, "no live upstreams while connecting to upstream");
     502
 }

@@ -22,14 +22,20 @@ use crate::net::timer::Limit;
 /// The body of a reply, read no faster than `rate`, and what becomes of its connection.
 pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
+    let mut keep_alive = head.keep_alive;
     let framing = match head.length {
+        Length::Coded(_) if bodiless => {
+            // Where it ends is not known before it was read, and nobody wants it.
+            keep_alive = false;
+            Framing::Length(0)
+        }
         _ if bodiless => Framing::Length(0),
         Length::Known(length) => Framing::Length(length),
         Length::Chunked => Framing::Chunked(Decoder::new(false)),
         Length::UntilClose => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
     };
-    let mut end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
+    let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
     if let Framing::Length(length) = framing
         && rest.len() as u64 >= length
     {

@@ -10,6 +10,10 @@ use crate::http::Headers;
 use crate::http::h1::parse::{self, Line, Side};
 use crate::http::headers::Known;
 
+/// Fields that nginx keeps to itself where applications speak in the way of CGI.
+pub const CGI_HIDDEN: [&str; 6] =
+    ["Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
+
 /// Reads a head of HTTP/1.0 or 1.1. A `bodiless` reply, the answer to a HEAD, has no body whatever its fields say.
 pub fn http(buf: &mut BytesMut, bodiless: bool) -> Result<Option<ReplyHead>, String> {
     let line = match parse::status_line(buf) {

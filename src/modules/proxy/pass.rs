@@ -6,11 +6,11 @@ use super::{Conf, HttpVersion, Pass, cookie, head, redirect};
 use crate::conf::{Diag, Place};
 use crate::http::{Request, Value};
 use crate::modules::Seal;
-use crate::upstream::target::{Destination, Scheme};
+use crate::upstream::target::{Destination, Prefix, Scheme};
 use crate::upstream::{Shared, Target};
 
 /// How `proxy_pass` writes its addresses.
-pub const SCHEME: Scheme = Scheme { name: "http://", required: true, uri: true, port: 80 };
+pub const SCHEME: Scheme = Scheme { name: "http://", prefix: Prefix::Must, uri: true, port: 80 };
 
 /// What requests read.
 pub struct Loc {

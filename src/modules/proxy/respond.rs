@@ -49,9 +49,12 @@ impl Protocol for Http1<'_> {
         }
     }
 
-    fn uri<'a>(&self, sent: &'a [u8]) -> &'a [u8] {
-        let line = sent.split(|&b| b == b'\r').next().unwrap_or_default();
-        line.split(|&b| b == b' ').nth(1).unwrap_or_default()
+    fn uri(&self, sent: &Bytes) -> Bytes {
+        let mut spaces = memchr::memchr_iter(b' ', sent);
+        match (spaces.next(), spaces.next()) {
+            (Some(first), Some(second)) => sent.slice(first + 1..second),
+            _ => Bytes::new(),
+        }
     }
 
     fn piece(&self, bytes: Bytes, last: bool, to: &mut Writer<'_>) {
