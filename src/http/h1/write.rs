@@ -88,12 +88,13 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     }
     out.extend_from_slice(b"\r\n");
     let core = request.core();
-    if let Some(server) = head.server.clone().or_else(|| server(core, request)) {
+    if !head.has_server
+        && let Some(server) = server(core, request)
+    {
         field(out, b"Server", &server);
     }
-    match &head.date {
-        Some(date) => field(out, b"Date", date),
-        None => field(out, b"Date", clock::now().1.http.as_bytes()),
+    if !head.has_date {
+        field(out, b"Date", clock::now().1.http.as_bytes());
     }
     if let Some(kind) = head.content_type.as_ref().filter(|kind| !kind.is_empty()) {
         out.extend_from_slice(b"Content-Type: ");
