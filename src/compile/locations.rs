@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::blocks::{Kind, LocationBlock, ScopeBlock};
 use crate::conf::{Diag, Env};
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Conf, Main, Seal};
 use crate::table::tree::{Entry, Match};
 use crate::table::{Definitions, Location, Locations};
+use crate::upstream::Upstreams;
 
 /// What sealing needs on its way through the tree; findings gather in `problems`.
 pub struct Sealer<'a> {
@@ -20,6 +21,8 @@ pub struct Sealer<'a> {
     pub env: &'a mut Env,
     /// Log files.
     pub logs: &'a mut LogFiles,
+    /// Caches of TLS sessions.
+    pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
     /// The variables.
@@ -55,7 +58,7 @@ impl Sealer<'_> {
         limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
         name: &str,
     ) -> Option<Arc<Location>> {
-        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams, charset: None };
+        let mut cx = Seal { env: self.env, logs: self.logs, tls: self.tls, upstreams: self.upstreams, charset: None };
         match conf.seal(self.main, &mut cx) {
             Ok(loc) => {
                 let (name, definitions) = (name.to_owned(), Arc::clone(&self.definitions));

@@ -10,7 +10,8 @@ use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
+use crate::upstream::groups::Sealed;
 use crate::table::Table;
 
 mod blocks;
@@ -34,6 +35,8 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Caches of TLS sessions that are in use already.
+    pub tls: crate::net::tls::Kept,
     /// Upstream groups that are in use.
     pub upstreams: Sealed,
     /// The log to use where the configuration names none.

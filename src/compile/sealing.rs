@@ -8,32 +8,34 @@ use super::listens::{self, Candidate};
 use super::locations::Sealer;
 use super::variables;
 use crate::conf::{Diag, Env};
-use crate::modules::seal::Upstreams;
 use crate::modules::{Seal, core};
 use crate::table::{Server, Table};
+use crate::upstream::Upstreams;
 
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
-    let (mut logs, mut upstreams) =
-        (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone()));
+    let (mut logs, mut tls) = (input.logs.clone(), input.tls.clone());
+    let mut upstreams = Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone());
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
         logs: &mut logs,
+        tls: &mut tls,
         upstreams: &mut upstreams,
         definitions,
         problems: Vec::new(),
     };
     let mut candidates = Vec::new();
     for mut server in blocks.servers {
+        let at = server.at;
         let (listens, names) = core::servers::take(&mut server.scope.conf.core);
         let Some((root, level)) = sealer.scope(server.scope, "") else { continue };
         let server = Arc::new(Server { root, locations: level.locations, named: level.named });
-        candidates.push(Candidate { server, listens, names });
+        candidates.push(Candidate { server, listens, names, at });
     }
     let mut problems = std::mem::take(&mut sealer.problems);
-    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams, charset: None };
+    let mut cx = Seal { env, logs: &mut logs, tls: &mut tls, upstreams: &mut upstreams, charset: None };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);
@@ -41,7 +43,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let temp_paths = std::mem::take(&mut env.temp_paths);
             let (process, transparent) = (blocks.main.process, env.transparent);
-            Ok(Table { process, error_log, listens, upstreams, logs, temp_paths, transparent })
+            Ok(Table { process, error_log, listens, upstreams, logs, tls, temp_paths, transparent })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

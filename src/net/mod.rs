@@ -9,6 +9,7 @@ pub mod proxy_protocol;
 pub mod resolver;
 pub mod stream;
 pub mod timer;
+pub mod tls;
 
 pub use log::{ErrorLog, Level, LogFile};
 pub use stream::Stream;

@@ -11,7 +11,8 @@ use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
 use crate::modules::process::Process;
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
+use crate::upstream::groups::Sealed;
 use crate::net::ErrorLog;
 use crate::table::Table;
 
@@ -103,6 +104,7 @@ impl Plan {
     pub fn compile_again(&self, logs: LogFiles, before: Option<&Table>) -> Output {
         let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
         input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
+        input.tls = before.map(|table| table.tls.clone()).unwrap_or_default();
         compile::compile(&input)
     }
 
@@ -114,6 +116,7 @@ impl Plan {
             files,
             logs,
             upstreams: Sealed::default(),
+            tls: Default::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
         }

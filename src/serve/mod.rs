@@ -19,6 +19,7 @@ pub mod errors;
 pub mod head;
 pub mod phases;
 pub mod preface;
+pub mod secure;
 pub mod tunnel;
 
 /// Idle connections that end at once where there are too many.

@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use crate::conf::names::VarId;
 use crate::http::{Builtin, Core, Definition, Method, Request, Scope};
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Loc, process};
+use crate::upstream::Upstreams;
 
 pub mod listen;
 pub mod names;
@@ -31,6 +32,8 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
+    /// Caches of TLS sessions, for the next table.
+    pub tls: crate::net::tls::Kept,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others.
