@@ -94,6 +94,7 @@ fn compiled(path: &Path, text: &[u8], prefix: &Path) -> Output {
         globals: String::new(),
         files: Arc::new(Fixture { path: path.to_owned(), text: text.into(), disk: Disk::default() }),
         logs: LogFiles::default(),
+        zones: Default::default(),
         error_log: None,
         access_log: None,
     })

@@ -51,6 +51,7 @@ fn table(path: &Path) -> Table {
         globals: String::new(),
         files: Arc::new(Disk::default()),
         logs: LogFiles::default(),
+        zones: Default::default(),
         error_log: None,
         access_log: None,
     });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::conf::load::{self, Files, Loaded, Sources};
 use crate::conf::names::Names;
+use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env, Level};
 use crate::modules::seal::LogFiles;
 use crate::table::Table;
@@ -33,6 +34,8 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Zones of the configuration before.
+    pub zones: Zones,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
@@ -63,6 +66,7 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        zones: input.zones.next(),
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -15,6 +15,11 @@ use crate::table::{Server, Table};
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
+    let empty = |name| format!("zero size shared memory zone \"{}\"", String::from_utf8_lossy(name));
+    let missing: Vec<Diag> = env.zones.missing().map(|name| Diag::general(empty(name), None)).collect();
+    if !missing.is_empty() {
+        return Err(missing);
+    }
     let (mut logs, mut upstreams) = (input.logs.clone(), Upstreams::new(blocks.upstreams));
     let mut sealer = Sealer {
         main: &blocks.main,
@@ -37,9 +42,14 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
-        (Ok(listens), Ok(error_log)) if problems.is_empty() => {
-            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs })
-        }
+        (Ok(listens), Ok(error_log)) if problems.is_empty() => Ok(Table {
+            process: blocks.main.process,
+            error_log,
+            listens,
+            upstreams,
+            logs,
+            zones: std::mem::take(&mut env.zones),
+        }),
         (listens, error_log) => {
             problems.extend(listens.err());
             problems.extend(error_log.err());

@@ -31,6 +31,8 @@ pub struct Env {
     pub declared: HashMap<(&'static str, Vec<u8>), Span>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// Zones.
+    pub zones: super::zones::Zones,
 }
 
 impl Env {
@@ -136,11 +138,7 @@ impl<'a> Args<'a> {
         if range.contains(field) {
             return Ok(());
         }
-        let problem = if *field < *range.start() {
-            format!("value must be equal to or greater than {}", range.start())
-        } else {
-            format!("value must be equal to or less than {}", range.end())
-        };
+        let problem = format!("value must be between {} and {}", range.start(), range.end());
         Err(Problem::new(problem).at(self.last_index()))
     }
 

@@ -16,6 +16,7 @@ use super::flow::Flow;
 use super::forwarded::Real;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
+pub use super::method::{Method, Version};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
@@ -46,67 +47,6 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
-}
-
-/// The request method (RFC 9110 §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Mkcol,
-    Copy,
-    Move,
-    Options,
-    Propfind,
-    Proppatch,
-    Lock,
-    Unlock,
-    Patch,
-    Trace,
-    Connect,
-    Other,
-}
-
-impl Method {
-    /// The method of this name; case counts.
-    pub fn of(name: &[u8]) -> Self {
-        match name {
-            b"GET" => Method::Get,
-            b"HEAD" => Method::Head,
-            b"POST" => Method::Post,
-            b"PUT" => Method::Put,
-            b"DELETE" => Method::Delete,
-            b"MKCOL" => Method::Mkcol,
-            b"COPY" => Method::Copy,
-            b"MOVE" => Method::Move,
-            b"OPTIONS" => Method::Options,
-            b"PROPFIND" => Method::Propfind,
-            b"PROPPATCH" => Method::Proppatch,
-            b"LOCK" => Method::Lock,
-            b"UNLOCK" => Method::Unlock,
-            b"PATCH" => Method::Patch,
-            b"TRACE" => Method::Trace,
-            b"CONNECT" => Method::Connect,
-            _ => Method::Other,
-        }
-    }
-}
-
-/// The protocol version, as major × 1000 + minor: 9, 1000, 1001.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16);
-
-impl Version {
-    /// HTTP/0.9.
-    pub const HTTP_09: Self = Self(9);
-    /// HTTP/1.0.
-    pub const HTTP_10: Self = Self(1000);
-    /// HTTP/1.1.
-    pub const HTTP_11: Self = Self(1001);
 }
 
 /// Where each group of a match stands in its subject.
@@ -277,6 +217,8 @@ pub struct Request {
     pub carried: Head,
     /// Whether it may be sent as gzip.
     pub gzip: super::gzip::State,
+    /// What modules leave on it.
+    pub marks: super::marks::Marks,
     /// What was sent.
     pub sent: Sent,
     /// When its first byte came.

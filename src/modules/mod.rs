@@ -293,7 +293,7 @@ macro_rules! modules {
 
 modules! {
     process, core, realip, rewrite,
-    map, geo, split_clients, access, charset,
+    map, geo, split_clients, limit_req, limit_conn, access, charset,
     try_files, upstream, proxy,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
     not_modified, headers, gunzip, gzip, range, log,

@@ -116,7 +116,7 @@ impl Master<'_> {
     fn reload(&mut self) {
         let log = self.table.error_log.clone();
         log.write(LogLevel::Notice, None, "reconfiguring");
-        let output = compile::compile(&input(self.options, self.table.logs.clone()));
+        let output = compile::compile(&input(self.options, self.table.logs.clone(), self.table.zones.clone()));
         for diag in &output.diags {
             let level = if diag.level == Level::Warn { LogLevel::Warn } else { LogLevel::Emerg };
             log.write(level, None, &diag.sentence(&output.sources));

@@ -10,6 +10,7 @@ use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::Level;
 use crate::conf::load::Disk;
+use crate::conf::zones::Zones;
 use crate::modules::seal::LogFiles;
 
 mod daemon;
@@ -19,7 +20,7 @@ mod worker;
 
 /// Does what the command line asks for and returns the exit code.
 pub fn run(options: &Options) -> Result<u8> {
-    let output = compile::compile(&input(options, LogFiles::default()));
+    let output = compile::compile(&input(options, LogFiles::default(), Zones::default()));
     if options.test || options.dump {
         return Ok(test(options, &output));
     }
@@ -36,13 +37,14 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 /// What to compile, as the command line has it.
-fn input(options: &Options, logs: LogFiles) -> Input {
+fn input(options: &Options, logs: LogFiles, zones: Zones) -> Input {
     Input {
         file: options.file(),
         prefix: options.prefix(),
         globals: options.globals.clone().unwrap_or_default(),
         files: Arc::new(Disk::default()),
         logs,
+        zones,
         error_log: options.error_log(),
         access_log: Some(PathBuf::from(paths::ACCESS_LOG)),
     }

@@ -136,6 +136,7 @@ fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) ->
         limit_rate: None,
         upstream: Upstream::default(),
         carried: crate::http::Head::default(),
+        marks: Default::default(),
         sent: Sent::default(),
         started,
         head_len: head.bytes.len() as u64,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::conf::names::VarId;
+use crate::conf::zones::Zones;
 use crate::http::{Builtin, Core, Definition, Method, Request, Scope};
 use crate::modules::seal::{LogFiles, Upstreams};
 use crate::modules::{Loc, process};
@@ -30,6 +31,8 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
+    /// Zones, for the next configuration.
+    pub zones: Zones,
 }
 
 /// A virtual server.
