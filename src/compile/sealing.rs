@@ -27,17 +27,19 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
         logs: &mut logs,
         upstreams: &mut upstreams,
         definitions,
+        server_names: Vec::new(),
         problems: Vec::new(),
     };
     let mut candidates = Vec::new();
     for mut server in blocks.servers {
         let (listens, names) = core::servers::take(&mut server.scope.conf.core);
+        sealer.server_names.clone_from(&names);
         let Some((root, level)) = sealer.scope(server.scope, "") else { continue };
         let server = Arc::new(Server { root, locations: level.locations, named: level.named });
         candidates.push(Candidate { server, listens, names });
     }
     let mut problems = std::mem::take(&mut sealer.problems);
-    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams, charset: None };
+    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams, charset: None, server_names: &[] };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);

@@ -1,6 +1,7 @@
 //! Requests, headers, values and bodies (RFC 9110), and the HTTP/1 wire (RFC 9112).
 
 pub mod agent;
+pub mod basic;
 pub mod body;
 pub mod core;
 pub mod disk;
@@ -15,16 +16,21 @@ pub mod marks;
 pub mod matcher;
 pub mod method;
 pub mod mime;
+pub mod password;
 pub mod pattern;
+pub mod pause;
 pub mod pieces;
 pub mod range;
 pub mod request;
 pub mod response;
+pub mod satisfy;
 pub mod shards;
+pub mod subrequest;
 pub mod temp;
 pub mod uri;
 pub mod value;
 pub mod variable;
+pub mod wildcard;
 pub mod zlib;
 
 pub use agent::Agent;
@@ -36,5 +42,7 @@ pub use matcher::Matcher;
 pub use pieces::Pieces;
 pub use request::{Client, Method, Request};
 pub use response::{Head, Response};
+pub use satisfy::Satisfy;
+pub use subrequest::Serve;
 pub use value::Value;
 pub use variable::{Builtin, Computed, Definition, Scope, Variable};

@@ -78,6 +78,16 @@ impl Vars {
         *self.captures.borrow_mut() = (subject, groups);
     }
 
+    /// Lends the stored values to a subrequest; the captures stay.
+    pub fn lend(&mut self) -> Self {
+        Self { slots: std::mem::take(&mut self.slots), ..Self::default() }
+    }
+
+    /// Takes them back.
+    pub fn take_back(&mut self, other: &mut Self) {
+        self.slots = std::mem::take(&mut other.slots);
+    }
+
     /// The value of a slot.
     pub fn slot(&self, slot: u16) -> Option<Bytes> {
         self.slots.borrow().get(usize::from(slot)).cloned().flatten()
@@ -155,6 +165,10 @@ pub struct Request {
     pub real: Option<Real>,
     /// The settings of the place it is at now.
     pub scope: Arc<dyn Scope>,
+    /// Who serves its subrequests.
+    pub server: Option<Arc<dyn super::Serve>>,
+    /// Of a subrequest: what it came from.
+    pub origin: Option<super::subrequest::Origin>,
     /// The request line as it came.
     pub line: Bytes,
     /// The method.
@@ -380,6 +394,9 @@ impl Request {
         let mut out = format!(", client: {}, server: {}", text(self.peer_text()), text(&self.core().server.name));
         if !self.line.is_empty() {
             out.push_str(&format!(", request: \"{}\"", text(&self.line)));
+        }
+        if self.origin.is_some() {
+            out.push_str(&format!(", subrequest: \"{}\"", text(&self.uri)));
         }
         if let Some(url) = &self.upstream.url {
             out.push_str(&format!(", upstream: \"{url}\""));

@@ -11,6 +11,7 @@ use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Problem, many, on, units, zones};
+use crate::http::pause::pause;
 use crate::http::shards::{Shard, Shards};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
@@ -245,15 +246,7 @@ impl Loc {
             return mark(request, "DELAYED_DRY_RUN");
         }
         mark(request, "DELAYED");
-        let stream = std::rc::Rc::clone(&request.client.stream);
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(Duration::from_millis(wait)) => Flow::Next,
-            () = stream.hung_up() => {
-                request.log(Level::Info, "client prematurely closed connection");
-                Flow::Fail(499)
-            }
-        }
+        pause(request, Duration::from_millis(wait)).await.err().unwrap_or(Flow::Next)
     }
 }
 

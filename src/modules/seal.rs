@@ -10,6 +10,7 @@ use parser::ast::Span;
 
 use crate::conf::{Diag, Env};
 use crate::http::Value;
+use crate::http::host::Name;
 use crate::net::LogFile;
 use crate::net::addr::{self, Endpoint};
 use crate::net::resolver::{Resolver, Settings};
@@ -51,6 +52,8 @@ pub struct Seal<'a> {
     pub upstreams: &'a mut Upstreams,
     /// What `charset` says at this place, for those that are sealed after it and count characters.
     pub charset: Option<Value>,
+    /// The names of the server around.
+    pub server_names: &'a [Name],
 }
 
 /// Groups by their name in lower case; implicit ones have a port.

@@ -135,6 +135,7 @@ impl super::Module for Module {
         on("limit_rate_after", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.limit_rate_after)),
         on("chunked_transfer_encoding", SCOPES, 1..=1, |c, a| a.set(&mut c.core.chunked_transfer_encoding)),
         // Responses.
+        on("auth_delay", SCOPES, 1..=1, |c, a| a.set(&mut c.core.auth_delay)),
         on("satisfy", SCOPES, 1..=1, |c, a| pick(a, &mut c.core.satisfy_any, &[("all", false), ("any", true)])),
         many("internal", LOCATION, 0..=0, |c, _| {
             c.core.internal.0 = true;
