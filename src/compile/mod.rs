@@ -2,15 +2,16 @@
 //!
 //! Compiling opens log files and resolves the names of upstream servers; everything else is a function of the tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::conf::load::{self, Files, Loaded, Sources};
+use crate::conf::files::Files;
+use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::LogFiles;
+use crate::modules::seal::{LogFiles, Sealed};
 use crate::table::Table;
 
 mod blocks;
@@ -36,6 +37,8 @@ pub struct Input {
     pub logs: LogFiles,
     /// Zones of the configuration before.
     pub zones: Zones,
+    /// Upstream groups that are in use.
+    pub upstreams: Sealed,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
@@ -67,6 +70,7 @@ pub fn compile(input: &Input) -> Output {
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
         zones: input.zones.next(),
+        temp_paths: BTreeSet::new(),
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

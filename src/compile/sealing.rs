@@ -20,7 +20,8 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     if !missing.is_empty() {
         return Err(missing);
     }
-    let (mut logs, mut upstreams) = (input.logs.clone(), Upstreams::new(blocks.upstreams));
+    let (mut logs, mut upstreams) =
+        (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone()));
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
@@ -44,14 +45,10 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
-        (Ok(listens), Ok(error_log)) if problems.is_empty() => Ok(Table {
-            process: blocks.main.process,
-            error_log,
-            listens,
-            upstreams,
-            logs,
-            zones: std::mem::take(&mut env.zones),
-        }),
+        (Ok(listens), Ok(error_log)) if problems.is_empty() => {
+            let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));
+            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs, zones, temp_paths })
+        }
         (listens, error_log) => {
             problems.extend(listens.err());
             problems.extend(error_log.err());

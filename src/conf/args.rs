@@ -1,6 +1,6 @@
 //! The arguments of a directive while its setter reads them, and what setters may ask of the configuration around them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use parser::ast::{self, Span};
 
 use super::diag::{Diag, Problem};
 use super::field::Field;
-use super::load::{Files, Sources};
+use super::files::Files;
+use super::load::Sources;
 use super::names::{Names, VarId};
 
 /// What a configuration shares between all its setters.
@@ -33,6 +34,8 @@ pub struct Env {
     pub access_log: Option<PathBuf>,
     /// Zones.
     pub zones: super::zones::Zones,
+    /// Directories of temporary files that the configuration names.
+    pub temp_paths: BTreeSet<PathBuf>,
 }
 
 impl Env {

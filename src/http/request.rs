@@ -20,7 +20,7 @@ pub use super::method::{Method, Version};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
-use crate::net::counts::Stage;
+use crate::net::counts::{Open, Stage};
 use crate::net::{Level, Stream};
 
 /// The client's connection.
@@ -47,6 +47,8 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
+    /// Counts it.
+    pub open: Open,
 }
 
 /// Where each group of a match stands in its subject.

@@ -1,6 +1,7 @@
 //! The routing table: listening addresses, virtual servers and locations, ready to serve.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub struct Table {
     pub logs: LogFiles,
     /// Zones, for the next configuration.
     pub zones: Zones,
+    /// Directories of temporary files.
+    pub temp_paths: BTreeSet<PathBuf>,
 }
 
 /// A virtual server.
