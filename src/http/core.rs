@@ -183,6 +183,8 @@ pub struct Core {
     pub max_ranges: u64,
     pub chunked_transfer_encoding: bool,
     pub etag: bool,
+    /// None follows all links.
+    pub disable_symlinks: Option<Arc<super::symlinks::Symlinks>>,
     pub error_log: ErrorLog,
     pub uninitialized_variable_warn: bool,
     pub rewrite_log: bool,
@@ -240,6 +242,7 @@ impl Default for Core {
             max_ranges: u64::MAX,
             chunked_transfer_encoding: true,
             etag: true,
+            disable_symlinks: None,
             error_log: ErrorLog::default(),
             uninitialized_variable_warn: true,
             rewrite_log: false,

@@ -26,6 +26,7 @@ pub mod response;
 pub mod satisfy;
 pub mod shards;
 pub mod subrequest;
+pub mod symlinks;
 pub mod syslog;
 pub mod temp;
 pub mod uri;
