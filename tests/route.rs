@@ -52,6 +52,7 @@ fn table(path: &Path) -> Table {
         files: Arc::new(Disk::default()),
         tls: Default::default(),
         logs: LogFiles::default(),
+        zones: Default::default(),
         upstreams: Default::default(),
         error_log: None,
         access_log: None,

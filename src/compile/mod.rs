@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
+use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env, Level};
 use crate::modules::seal::LogFiles;
-use crate::upstream::groups::Sealed;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 mod blocks;
 pub mod later;
@@ -37,6 +38,8 @@ pub struct Input {
     pub logs: LogFiles,
     /// Caches of TLS sessions that are in use already.
     pub tls: crate::net::tls::Kept,
+    /// Zones of the configuration before.
+    pub zones: Zones,
     /// Upstream groups that are in use.
     pub upstreams: Sealed,
     /// The log to use where the configuration names none.
@@ -69,6 +72,7 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        zones: input.zones.next(),
         temp_paths: BTreeSet::new(),
         transparent: false,
     };

@@ -32,6 +32,8 @@ pub struct Env {
     pub declared: HashMap<(&'static str, Vec<u8>), Span>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// Zones.
+    pub zones: super::zones::Zones,
     /// Directories of temporary files that the configuration names.
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others (`proxy_bind … transparent`).

@@ -10,11 +10,12 @@ use super::privileges::Identity;
 use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
+use crate::conf::zones::Zones;
 use crate::modules::process::Process;
 use crate::modules::seal::LogFiles;
-use crate::upstream::groups::Sealed;
 use crate::net::ErrorLog;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 /// A configuration that compiled.
 pub struct Config {
@@ -105,6 +106,7 @@ impl Plan {
         let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
         input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
         input.tls = before.map(|table| table.tls.clone()).unwrap_or_default();
+        input.zones = before.map(|table| table.zones.clone()).unwrap_or_default();
         compile::compile(&input)
     }
 
@@ -117,6 +119,7 @@ impl Plan {
             logs,
             upstreams: Sealed::default(),
             tls: Default::default(),
+            zones: Zones::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
         }

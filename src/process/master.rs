@@ -42,7 +42,7 @@ pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     // A signal that comes from here on waits until somebody asks.
     let signals = Signals::listen()?;
     let pid = PidFile::write(&config.process)?;
-    redirect_stderr(&config.error_log)?;
+    redirect_stderr(&config.error_log, &config.logs)?;
     let version = format!("nginx/{} (nginx-rs {})", crate::VERSION, env!("CARGO_PKG_VERSION"));
     config.error_log.write(Level::Notice, None, &version);
     config.error_log.write(Level::Notice, None, "start worker processes");

@@ -28,7 +28,7 @@ pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     let mut starter = if config.process.daemon { daemonize()? } else { Starter::NONE };
     let signals = Signals::listen()?;
     let pid = PidFile::write(&config.process)?;
-    redirect_stderr(&config.error_log)?;
+    redirect_stderr(&config.error_log, &config.logs)?;
     privileges::give_up(&table)?;
     let mut single = Single { options, config, listeners, crew: Crew::new()? };
     single.serve(table)?;
