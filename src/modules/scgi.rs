@@ -56,7 +56,7 @@ impl super::Module for Module {
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, &wire::CGI_HIDDEN),
+            shared: Shared::seal(conf.upstream, "scgi", &wire::CGI_HIDDEN, &cx.env.prefix)?,
         })))
     }
 

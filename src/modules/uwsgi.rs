@@ -70,7 +70,7 @@ impl super::Module for Module {
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, &HIDDEN),
+            shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, &cx.env.prefix)?,
             modifiers: conf.modifiers.map(byte),
             string: conf.string,
         })))

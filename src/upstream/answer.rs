@@ -46,7 +46,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let headers = Rc::new(reply.head.headers.clone());
     request.upstream.headers = Some(Rc::clone(&headers));
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return target;
     }
     let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
@@ -56,7 +56,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
     let mut head = copy(protocol, shared, &headers, request);
@@ -73,7 +73,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let body = reply::body(reply, &shared.conf, Rate { limit: rate, after: 0 }, bodiless);
+    let body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
     Flow::Respond(Box::new(Response { head, body }))
 }
 

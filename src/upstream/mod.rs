@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
+pub mod ahead;
 pub mod answer;
 pub mod attempt;
 pub mod balance;

@@ -89,7 +89,7 @@ impl super::Module for Module {
             Some(pass) => Some(Box::new(Passing {
                 target: pass.seal(&SCHEME, cx.upstreams)?,
                 params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-                shared: Shared::seal(conf.upstream, &wire::CGI_HIDDEN),
+                shared: Shared::seal(conf.upstream, "fastcgi", &wire::CGI_HIDDEN, &cx.env.prefix)?,
                 keep_conn: conf.keep_conn,
                 catch_stderr: conf.catch_stderr.to_vec(),
             })),
