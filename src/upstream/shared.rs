@@ -57,8 +57,9 @@ impl Shared {
     }
 }
 
-/// Holds the sizes of buffers against one another; returns how much is written to a file at a time.
-fn check(conf: &Conf, protocol: &str) -> Result<u64, Diag> {
+/// Holds the sizes of buffers against one another, also where nothing is passed on; returns how much is written to a file at
+/// a time.
+pub fn check(conf: &Conf, protocol: &str) -> Result<u64, Diag> {
     let name = |name: &str| format!("\"{protocol}_{name}\"");
     let fail = |problem: String| Err(Diag::general(problem, conf.sized));
     let (largest, both) = (

@@ -16,7 +16,7 @@ use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
 
 mod record;
 
@@ -84,6 +84,7 @@ impl super::Module for Module {
         Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
+        shared::check(&conf.upstream, "fastcgi")?;
         let pass = match &conf.pass.0 {
             None => None,
             Some(pass) => Some(Box::new(Passing {

@@ -10,7 +10,7 @@ use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Pr
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
 use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
-use crate::upstream::{self, Mount};
+use crate::upstream::{self, Mount, shared};
 
 mod cookie;
 mod head;
@@ -101,6 +101,7 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        shared::check(&conf.upstream, "proxy")?;
         match conf.pass.0.clone() {
             Some(pass) => pass::seal(conf, &pass, cx).map(|loc| Some(Box::new(loc))),
             None => Ok(None),
