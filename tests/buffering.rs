@@ -31,7 +31,12 @@ fn upstream(size: usize, head: &'static str) -> (u16, Receiver<Instant>) {
 }
 
 fn send(mut stream: TcpStream, size: usize, head: &str, done: &Sender<Instant>) -> Option<()> {
-    stream.read_exact(&mut [0; 16]).ok()?;
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        request.extend(byte);
+    }
     stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {size}\r\n\r\n").as_bytes()).ok()?;
     let (block, mut sent) = (block(), 0);
     while sent < size {
@@ -115,7 +120,8 @@ fn a_slow_client_holds_no_upstream_and_little_memory() {
     let client = ask(&server);
     told.recv_timeout(Duration::from_secs(30)).expect("the upstream is free although the client reads nothing");
     let grown = server.memory().saturating_sub(before);
-    assert!(grown < 4 * MIB, "{grown} bytes more in memory");
+    // A fraction of a MiB, but the kernel may count some of it in huge pages of 2 MiB.
+    assert!(grown < 16 * MIB, "{grown} bytes more in memory");
     assert_eq!(check(client), 200 * MIB);
     let log = error_log(&dir);
     assert!(log.contains("[warn]") && log.contains("an upstream response is buffered to a temporary file "), "{log}");

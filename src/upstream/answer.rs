@@ -27,7 +27,7 @@ pub async fn respond<P: Protocol>(
     request: &mut Request,
 ) -> Flow {
     let first = request.upstream.attempts.borrow().len();
-    let reply = exchange::run(protocol, &shared.conf, peers, outgoing, request).await;
+    let reply = exchange::run(protocol, shared, peers, outgoing, request).await;
     if first > 0
         && let Some(attempt) = request.upstream.attempts.borrow_mut().get_mut(first)
     {
@@ -73,7 +73,11 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
+    let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
+    let mut body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
+    if stores {
+        body = shared.conf.store.keep(body, &headers, &shared.limits, request);
+    }
     Flow::Respond(Box::new(Response { head, body }))
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use parser::ast::Span;
 
+use super::connect::Bind;
 use super::method::Method;
+use super::store::Store;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Seconds, Size, TempPath, one_of};
 use crate::conf::units;
@@ -126,7 +128,11 @@ pub struct Conf {
     pub hide_header: List<Bytes>,
     pub pass_header: List<Bytes>,
     pub ignore_headers: Vec<Bytes>,
-    pub bind: Option<Value>,
+    pub bind: Option<Bind>,
+    pub socket_rcvbuf: Option<Size>,
+    pub socket_sndbuf: Option<Size>,
+    pub pass_trailers: bool,
+    pub store: Store,
 }
 
 impl Default for Conf {
@@ -159,13 +165,17 @@ impl Default for Conf {
             pass_header: List::default(),
             ignore_headers: Vec::new(),
             bind: None,
+            socket_rcvbuf: None,
+            socket_sndbuf: None,
+            pass_trailers: false,
+            store: Store::default(),
         }
     }
 }
 
 /// Rows without their prefix (`proxy_`, `uwsgi_`, …) that every protocol has.
 pub const CONNECTING: &[Directive<Conf>] = &[
-    on("bind", SCOPES, 1..=2, bind),
+    on("bind", SCOPES, 1..=2, |c, a| Bind::read(&mut c.bind, a)),
     on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
     on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
     on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
@@ -188,6 +198,10 @@ pub const PASSING: &[Directive<Conf>] = &[
     on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
+    on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf)),
+    on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf)),
+    on("store", SCOPES, 1..=1, |c, a| c.store.read(a)),
+    on("store_access", SCOPES, 1..=3, |c, a| c.store.read_access(a)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
     on("limit_rate", SCOPES, 1..=1, |c, a| a.set(&mut c.limit_rate)),
     on("max_temp_file_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.max_temp_file_size)),
@@ -242,19 +256,6 @@ fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
     }
     Ok(())
-}
-
-fn bind(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if args.word(0) == b"off" {
-        conf.bind = None;
-        return Ok(());
-    }
-    match args.get(1) {
-        None => {}
-        Some(b"transparent") => return Err(Problem::new("transparent proxying is not supported yet").at(1)),
-        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
-    }
-    args.set(&mut conf.bind)
 }
 
 /// One `server` of a group, before its name is resolved.

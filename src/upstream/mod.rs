@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod reply;
 pub mod report;
 pub mod shared;
+pub mod store;
 pub mod target;
 pub mod timing;
 pub mod wire;

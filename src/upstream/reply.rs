@@ -12,8 +12,8 @@ use super::balance::Choice;
 use super::exchange::Reply;
 use super::pool::{self, Connection};
 use super::protocol::{Decode, Decoded, Length};
-use super::shared::{Limits, Shared};
-use super::{Conf, Peers};
+use super::shared::{Limits, Names, Shared};
+use super::{Conf, Peers, wire};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
@@ -35,7 +35,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         }
         _ if bodiless => Framing::Length(0),
         Length::Known(length) => Framing::Length(length),
-        Length::Chunked => Framing::Chunked(Decoder::new(false)),
+        Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
         Length::UntilClose => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
     };
@@ -71,6 +71,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         flush,
         done: false,
         limits,
+        hidden: conf.pass_trailers.then(|| Arc::clone(&shared.hidden)),
         ahead: None,
     }))
 }
@@ -96,6 +97,7 @@ enum Flush {
 enum Framing {
     Length(u64),
     Chunked(Decoder),
+    Trailers,
     UntilClose,
     Coded(Box<dyn Decode>),
 }
@@ -157,6 +159,8 @@ struct Stream {
     done: bool,
     /// What may be held for a client that is slower than the upstream; nothing without buffering.
     limits: Option<Arc<Limits>>,
+    /// The fields behind the body that are kept back; nothing where none are passed.
+    hidden: Option<Arc<Names>>,
     /// What came before the client wanted it, once it was slower.
     ahead: Option<Box<Ahead>>,
 }
@@ -224,6 +228,13 @@ impl Source for Stream {
             self.read_ahead(cx, queued, &limits, &mut ahead);
         }
         self.ahead = Some(ahead);
+    }
+
+    fn trailers(&mut self) -> Option<Headers> {
+        let hidden = self.hidden.as_ref()?;
+        let mut fields = self.end.attempts.trailers.borrow().clone();
+        fields.retain(|field| !hidden.has(field.known, field.name));
+        Some(fields).filter(|fields| !fields.is_empty())
     }
 
     fn batch(&self) -> usize {
@@ -335,9 +346,27 @@ impl Stream {
                     Step::More => self.buf.clear(),
                     Step::Done(at) => {
                         drop(self.buf.split_to(at));
+                        if self.hidden.is_some() {
+                            self.framing = Framing::Trailers;
+                            return self.take();
+                        }
                         self.end.keep_alive &= self.buf.is_empty();
                         self.finish();
                     }
+                }
+                Ok(None)
+            }
+            Framing::Trailers => {
+                match wire::fields(&mut self.buf, 0, "trailer").map_err(Cause::Protocol)? {
+                    Some(fields) => {
+                        *self.end.attempts.trailers.borrow_mut() = fields.headers;
+                        self.end.keep_alive &= self.buf.is_empty();
+                        self.finish();
+                    }
+                    None if self.buf.len() >= self.sizes.least => {
+                        return Err(Cause::Protocol("upstream sent too big trailers".to_owned()));
+                    }
+                    None => {}
                 }
                 Ok(None)
             }

@@ -15,7 +15,7 @@ pub struct Shared {
     /// The settings.
     pub conf: Conf,
     /// The fields of responses that are kept back.
-    pub hidden: Names,
+    pub hidden: Arc<Names>,
     /// Fields of responses that have no effect.
     pub ignored: Names,
     /// What may be held of a response for a client that is slower than its upstream.
@@ -53,7 +53,7 @@ impl Shared {
             write: usize::try_from(write).unwrap_or(usize::MAX),
             directory: conf.temp_path.clone().unwrap_or_else(default),
         };
-        Ok(Self { conf, hidden, ignored, limits: Arc::new(limits) })
+        Ok(Self { conf, hidden: Arc::new(hidden), ignored, limits: Arc::new(limits) })
     }
 }
 

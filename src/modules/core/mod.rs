@@ -147,6 +147,10 @@ impl super::Module for Module {
         on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
+        on("early_hints", SCOPES, 1..=255, |c, a| {
+            c.core.early_hints = a.words().map(|word| Value::read(word, a)).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
         on("post_action", SCOPES_IF, 1..=1, |c, a| {
             c.core.post_action = Some(Bytes::copy_from_slice(a.word(0)));
             Ok(())

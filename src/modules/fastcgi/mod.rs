@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal, rewrite};
 use crate::conf::args::text;
+use crate::conf::field::Size;
 use crate::conf::{Args, Contexts, Diag, Directive, List, Local, Problem, many, on};
 use crate::http::h1::write::Writer;
 use crate::http::pattern::Pattern;
@@ -70,6 +71,8 @@ impl super::Module for Module {
         many("fastcgi_param", SCOPES, 2..=3, |c, a| params::param(&mut c.params, a)),
         on("fastcgi_index", SCOPES, 1..=1, |c, a| a.set(&mut c.index)),
         on("fastcgi_split_path_info", SCOPES, 1..=1, split_path_info),
+        // A low-water mark for sending is not known to Linux.
+        on("fastcgi_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
         on("fastcgi_keep_conn", SCOPES, 1..=1, |c, a| a.set(&mut c.keep_conn)),
         many("fastcgi_catch_stderr", SCOPES, 1..=1, |c, a| {
             c.catch_stderr.push(Bytes::copy_from_slice(a.word(0)));

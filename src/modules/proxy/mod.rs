@@ -5,7 +5,7 @@ use parser::ast::Span;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
-use crate::conf::field::one_of;
+use crate::conf::field::{Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
@@ -85,6 +85,9 @@ impl super::Module for Module {
         many("proxy_cookie_domain", SCOPES, 1..=2, |c, a| cookie::domain(&mut c.cookies, a)),
         many("proxy_cookie_path", SCOPES, 1..=2, |c, a| cookie::path(&mut c.cookies, a)),
         many("proxy_cookie_flags", SCOPES, 1..=4, |c, a| cookie::flags(&mut c.cookies, a)),
+        on("proxy_pass_trailers", SCOPES, 1..=1, |c, a| a.set(&mut c.upstream.pass_trailers)),
+        // A low-water mark for sending is not known to Linux.
+        on("proxy_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
         // Tuning of nginx's hash tables, which has no counterpart here.
         on("proxy_headers_hash_max_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
         on("proxy_headers_hash_bucket_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
