@@ -11,8 +11,8 @@ use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
 use crate::modules::seal::LogFiles;
-use crate::upstream::groups::Sealed;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 mod blocks;
 pub mod later;

@@ -12,6 +12,7 @@ pub mod gzip;
 pub mod h1;
 pub mod headers;
 pub mod host;
+pub mod identities;
 pub mod matcher;
 pub mod mime;
 pub mod pattern;

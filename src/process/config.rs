@@ -12,9 +12,9 @@ use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
 use crate::modules::process::Process;
 use crate::modules::seal::LogFiles;
-use crate::upstream::groups::Sealed;
 use crate::net::ErrorLog;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 /// A configuration that compiled.
 pub struct Config {

@@ -20,6 +20,7 @@ use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::within;
+use crate::net::tls::Dial;
 use crate::net::{Level, Stream};
 
 /// Tries the server that `choice` holds.
@@ -37,10 +38,14 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key());
-    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
+    let secure = choice.secure.clone();
+    let scheme = secure.as_ref().map_or(P::SCHEME, |secure| secure.scheme);
+    request.upstream.url = Some((scheme, protocol.uri(&outgoing.head)));
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
-    let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
+    let result =
+        talk(protocol, outgoing, request, Line { conf, at: &at, pooled, secure: secure.as_deref() }, &mut progress)
+            .await;
     let mut attempts = request.upstream.attempts.borrow_mut();
     let record = attempts.last_mut();
     match result {
@@ -78,6 +83,7 @@ struct Line<'a> {
     conf: &'a Conf,
     at: &'a Endpoint,
     pooled: Option<Connection>,
+    secure: Option<&'a Dial>,
 }
 
 /// How far a try got.
@@ -107,7 +113,7 @@ async fn talk<P: Protocol>(
         None => {
             let bind = local(conf, request);
             let client = std::rc::Rc::clone(&request.client);
-            let opening = connect(conf, line.at, bind);
+            let opening = connect(conf, line.at, bind, line.secure);
             watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
         }
     };

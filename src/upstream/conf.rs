@@ -126,6 +126,7 @@ pub struct Conf {
     pub pass_header: List<Bytes>,
     pub ignore_headers: Vec<Bytes>,
     pub bind: Option<Value>,
+    pub secure: super::secure::Conf,
 }
 
 impl Default for Conf {
@@ -157,6 +158,7 @@ impl Default for Conf {
             pass_header: List::default(),
             ignore_headers: Vec::new(),
             bind: None,
+            secure: super::secure::Conf::default(),
         }
     }
 }

@@ -12,8 +12,8 @@ use parser::ast::Span;
 use super::conf::Server;
 use super::peer::Tier;
 use super::{Group, Peer, Peers};
-use crate::conf::files::Files;
 use crate::conf::Diag;
+use crate::conf::files::Files;
 use crate::net::addr::{self, Endpoint};
 use crate::net::resolver::{Resolver, Settings};
 

@@ -17,6 +17,7 @@ pub mod pool;
 pub mod protocol;
 pub mod reply;
 pub mod report;
+pub mod secure;
 pub mod shared;
 pub mod target;
 pub mod timing;

@@ -7,12 +7,13 @@ use parser::ast::Span;
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-use super::server::{Dynamic, Server};
+use super::server::Server;
 use super::{Conf, Loc, Verify, timeout};
 use crate::conf::Diag;
 use crate::conf::args::text;
 use crate::conf::load::cannot_open;
 use crate::http::Value;
+use crate::http::identities::Named;
 use crate::http::tls::{self, Reads};
 use crate::modules::Seal;
 use crate::net::tls::store::{Cache, Key, Keys, Tickets, View};
@@ -97,7 +98,7 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
         compress: conf.compression,
     })
     .map_err(|error| format!("{error}"))?;
-    let dynamic = dynamic.then(|| Dynamic {
+    let dynamic = dynamic.then(|| Named {
         pairs,
         passwords: conf.passwords.clone().unwrap_or_default(),
         cache: conf.cache,

@@ -10,6 +10,7 @@ use parser::ast::Span;
 use super::Seal;
 use crate::conf::field::{Seconds, Size, one_of};
 use crate::conf::{Contexts, Diag, Directive, List, many, on};
+use crate::http::identities::Limits;
 use crate::http::tls::{Common, command, passwords};
 use crate::http::{Request, Value, Variable};
 use crate::net::Level;
@@ -32,7 +33,7 @@ pub struct Conf {
     certificates: List<(Bytes, Value)>,
     keys: List<(Bytes, Value)>,
     passwords: Option<Arc<Vec<Vec<u8>>>>,
-    cache: Option<server::CacheLimits>,
+    cache: Option<Limits>,
     compression: bool,
     dhparam: Option<Bytes>,
     record: Option<u64>,
@@ -92,7 +93,7 @@ impl super::Module for Module {
             Ok(())
         }),
         on("ssl_certificate_cache", SERVERS, 1..=3, |c, a| {
-            c.cache = read::certificate_cache(a)?;
+            c.cache = Limits::read(a)?;
             Ok(())
         }),
         on("ssl_certificate_compression", SERVERS, 1..=1, |c, a| a.set(&mut c.compression)),

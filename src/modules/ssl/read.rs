@@ -1,10 +1,7 @@
 //! Arguments of `ssl_*` directives: <https://nginx.org/en/docs/http/ngx_http_ssl_module.html>
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 
-use super::server::CacheLimits;
 use super::Conf;
 use crate::conf::args::text as shown;
 use crate::conf::field::one_of;
@@ -68,31 +65,6 @@ pub fn sessions(args: &Args<'_>) -> Result<Sessions, Problem> {
         }
     }
     Ok(out)
-}
-
-/// `ssl_certificate_cache`.
-pub fn certificate_cache(args: &Args<'_>) -> Result<Option<CacheLimits>, Problem> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let (mut limits, mut off) = (CacheLimits { id: NEXT.fetch_add(1, Ordering::Relaxed), max: 0, inactive: 10, valid: 60 }, false);
-    for (at, word) in args.words().enumerate() {
-        let invalid = || Problem::new(format!("invalid parameter \"{}\"", shown(word))).at(at);
-        if let Some(value) = word.strip_prefix(b"max=") {
-            limits.max = units::number(value).filter(|&max| max > 0).ok_or_else(invalid)?;
-        } else if let Some(value) = word.strip_prefix(b"inactive=") {
-            limits.inactive = units::sec(value).ok_or_else(invalid)?;
-        } else if let Some(value) = word.strip_prefix(b"valid=") {
-            limits.valid = units::sec(value).ok_or_else(invalid)?;
-        } else if word == b"off" {
-            off = true;
-        } else {
-            return Err(invalid());
-        }
-    }
-    match limits.max {
-        _ if off => Ok(None),
-        0 => Err(Problem::new("\"%DIRECTIVE%\" must have the \"max\" parameter")),
-        _ => Ok(Some(limits)),
-    }
 }
 
 /// `ssl_ech_file`: rustls has no encrypted hello on the server's side.

@@ -257,6 +257,13 @@ pub fn client(settings: Client) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
+/// The same configuration with another certificate.
+pub fn with_identity(config: &ClientConfig, identity: Identity) -> ClientConfig {
+    let mut own = config.clone();
+    own.client_auth_cert_resolver = Arc::new(Own(identity));
+    own
+}
+
 #[derive(Debug)]
 struct Own(Identity);
 

@@ -3,6 +3,7 @@
 //! A plain stream knows nothing of this but that it has no session.
 
 pub mod config;
+pub mod dial;
 pub mod facts;
 pub mod handshake;
 pub mod key;
@@ -14,6 +15,7 @@ pub mod show;
 pub mod store;
 pub mod trust;
 
+pub use dial::Dial;
 pub use facts::Facts;
 pub use key::Identity;
 pub use session::{Chain, Session};

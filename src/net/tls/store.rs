@@ -249,7 +249,8 @@ mod tests {
         for key in [b"1", b"2", b"3"] {
             shared.cache.put(key.to_vec(), key.to_vec());
         }
-        let view = View { cache: kept.shared("a", 512).cache.clone(), context: Vec::new(), timeout: Duration::from_secs(9) };
+        let view =
+            View { cache: kept.shared("a", 512).cache.clone(), context: Vec::new(), timeout: Duration::from_secs(9) };
         assert_eq!((view.get(b"1"), view.get(b"3")), (None, Some(b"3".to_vec())));
         assert_eq!((view.take(b"3"), view.take(b"3")), (Some(b"3".to_vec()), None));
         assert!(kept.shared("a", 1024).cache.get(b"2", Duration::from_secs(9), false).is_none());
