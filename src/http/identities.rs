@@ -111,8 +111,10 @@ impl Named {
         if let Some(found) = self.cache.and_then(|limits| cached(&name, limits, now)) {
             return Ok(found);
         }
-        let identity = tls::identity((&name.1, &name.2), &self.passwords, &Disk(&self.prefix), "SSL_use_PrivateKey")?;
-        if let Some(limits) = self.cache {
+        let disk = Disk(&self.prefix);
+        let identity = tls::identity((&name.1, &name.2), &self.passwords, &disk, "SSL_use_PrivateKey")?;
+        // Who asks for an encrypted key must know its password each time.
+        if let Some(limits) = self.cache.filter(|_| !tls::is_encrypted(&name.2, &disk)) {
             keep(name, &identity, limits, now);
         }
         Ok(identity)

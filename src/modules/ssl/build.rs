@@ -44,7 +44,7 @@ impl Trouble {
 }
 
 /// Seals a server's settings.
-pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
+pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     if conf.certificates.is_empty() && !conf.reject {
         // It answers with another server's certificate, and still says what it wants of clients.
         return Ok((conf.verify != Verify::Off).then(|| Arc::new(Server::mute(conf.verify))));
@@ -70,10 +70,10 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
             identities = vec![tls::identity((cert.as_bytes(), key.as_bytes()), passwords, &*cx.env, "SSL_CTX_use_PrivateKey")?];
         }
     }
-    let trust = trust(&conf, cx)?;
-    dhparam(&conf, cx)?;
-    let hints = hints(&conf, cx)?;
-    let staple = staple(&conf, cx)?;
+    let trust = trust(conf, cx)?;
+    dhparam(conf, cx)?;
+    let hints = hints(conf, cx)?;
+    let staple = staple(conf, cx)?;
     if let Some(response) = staple {
         identities = identities.iter().map(|identity| stapled(identity, &response)).collect();
     }
@@ -83,8 +83,8 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
             cx.env.warnings.push(diag);
         }
     }
-    let context = context(&conf, &identities, hints.as_deref());
-    let (sessions, tickets) = resumption(&conf, &context, cx)?;
+    let context = context(conf, &identities, hints.as_deref());
+    let (sessions, tickets) = resumption(conf, &context, cx)?;
     let no_certificates = identities.is_empty() && !dynamic;
     let made = config::server(config::Server {
         choices,

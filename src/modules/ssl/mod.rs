@@ -163,7 +163,7 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         let Some(cell) = conf.sealed.clone() else { return Ok(None) };
-        cell.get_or_init(|| build::server(conf, cx).map_err(build::Trouble::into_diag)).clone()
+        cell.get_or_init(|| build::server(&conf, cx).map_err(build::Trouble::into_diag)).clone()
     }
 }
 

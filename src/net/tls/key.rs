@@ -110,6 +110,12 @@ fn decrypt(der: &[u8], passwords: &[Vec<u8>]) -> Option<Vec<u8>> {
     passwords.iter().find_map(|password| Some(sealed.decrypt(password).ok()?.as_bytes().to_vec()))
 }
 
+/// Whether the first key of a file needs a password.
+pub fn is_encrypted(text: &[u8]) -> bool {
+    let first = pem::blocks(text).unwrap_or_default().into_iter().find(|block| block.label.ends_with("PRIVATE KEY"));
+    first.is_some_and(|block| block.label.starts_with("ENCRYPTED") || !block.headers.is_empty())
+}
+
 /// Whether `key` belongs to the first certificate of `chain`.
 pub fn belongs(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> bool {
     let Some(Ok((_, cert))) = chain.first().map(|der| X509Certificate::from_der(der)) else { return false };
