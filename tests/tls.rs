@@ -205,6 +205,29 @@ fn keys_are_exchanged_so_that_quantum_computers_learn_nothing() {
 }
 
 #[test]
+fn early_data_is_told_apart() {
+    if !tools() {
+        return;
+    }
+    let dir = TempDir::new("early");
+    certificate(&dir, "a");
+    std::fs::write(dir.path().join("request"), "GET / HTTP/1.0\r\n\r\n").expect("a writable directory");
+    let site = Site::start(
+        dir,
+        "server { listen %%PORT%% ssl; ssl_certificate a.crt; ssl_certificate_key a.key; ssl_early_data on;
+                  return 200 [$ssl_early_data$ssl_session_reused]; }",
+    );
+    let ask = |args: &str| {
+        let command = format!("openssl s_client -connect localhost:{} -ign_eof {args}", site.port);
+        let shell = Command::new("sh").args(["-c", &command]).current_dir(site.dir.path()).output().expect("a shell");
+        String::from_utf8_lossy(&shell.stdout).into_owned()
+    };
+    assert!(ask("-sess_out session < request").contains("[.]"));
+    let again = ask("-sess_in session -early_data request < /dev/null");
+    assert!(again.contains("Early data was accepted") && again.contains("[1r]"), "{again}");
+}
+
+#[test]
 fn large_bodies_come_and_go_whole() {
     if !tools() {
         return;

@@ -31,7 +31,7 @@ pub async fn handshake(client: &Rc<Client>, listen: &Listen) -> Option<()> {
             make_room(&mut input, FIRST);
             let n = client.stream.read(&mut input, FIRST).await?;
             if n == 0 {
-                log(client, listen, Level::Info, "client closed connection");
+                log(client, listen, Level::Info, "client closed connection while SSL handshaking");
                 return Err(Failure::Closed);
             }
             *client.input.borrow_mut() = input;

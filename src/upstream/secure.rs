@@ -152,7 +152,7 @@ impl Conf {
         let roots = tls::certificates(name, env)?;
         let crls = self.crl.as_ref().map(|name| tls::crls(name, env)).transpose()?.unwrap_or_default();
         let depth = usize::try_from(self.depth.unwrap_or(1)).unwrap_or(usize::MAX);
-        Ok(Some(Arc::new(Trust { roots, crls, depth })))
+        Ok(Some(Arc::new(Trust::new(roots, crls, depth))))
     }
 }
 

@@ -122,7 +122,7 @@ fn trust(conf: &Conf, cx: &mut Seal<'_>) -> Result<Option<Arc<Trust>>, String> {
     }
     let crls = conf.crl.as_ref().map(|name| tls::crls(name, &*cx.env)).transpose()?.unwrap_or_default();
     let depth = usize::try_from(conf.verify_depth.unwrap_or(1)).unwrap_or(usize::MAX);
-    Ok((conf.verify != Verify::Off).then(|| Arc::new(Trust { roots, crls, depth })))
+    Ok((conf.verify != Verify::Off).then(|| Arc::new(Trust::new(roots, crls, depth))))
 }
 
 /// The authorities that clients are told of.

@@ -7,6 +7,7 @@ pub mod dial;
 pub mod facts;
 pub mod handshake;
 pub mod key;
+pub mod legacy;
 pub mod names;
 pub mod openssl;
 pub mod pem;

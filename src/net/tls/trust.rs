@@ -52,18 +52,52 @@ pub enum Purpose {
     Server,
 }
 
+/// A certificate of an authority, with the names by which it is found.
+#[derive(Debug)]
+struct Root {
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    der: CertificateDer<'static>,
+}
+
 /// Authorities, revocations, and how far to trust.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// Certificates of authorities.
-    pub roots: Vec<CertificateDer<'static>>,
+    roots: Vec<Root>,
     /// Lists of revoked certificates; where there are any, every certificate needs one.
-    pub crls: Vec<Vec<u8>>,
+    crls: Vec<Vec<u8>>,
     /// How many certificates may stand between the first one and its authority.
-    pub depth: usize,
+    depth: usize,
 }
 
 impl Trust {
+    /// Trusts these authorities, with lists of what they revoked, over at most `depth` certificates between.
+    pub fn new(roots: Vec<CertificateDer<'static>>, crls: Vec<Vec<u8>>, depth: usize) -> Self {
+        let root = |der: CertificateDer<'static>| {
+            let (_, cert) = X509Certificate::from_der(&der).ok()?;
+            let (subject, issuer) = (cert.subject().as_raw().to_vec(), cert.issuer().as_raw().to_vec());
+            Some(Root { subject, issuer, der })
+        };
+        Self { roots: roots.into_iter().filter_map(root).collect(), crls, depth }
+    }
+
+    /// The authorities that may matter for these certificates: of hundreds only those are taken apart.
+    fn relevant(&self, sent: &[Cert<'_>]) -> Vec<Cert<'_>> {
+        let mut names: Vec<&[u8]> = sent.iter().map(|cert| cert.parsed.issuer().as_raw()).collect();
+        let (mut found, mut left) = (Vec::new(), self.roots.iter().collect::<Vec<_>>());
+        while let Some(name) = names.pop() {
+            left.retain(|root| {
+                let is_it = root.subject == name || sent.iter().any(|cert| cert.der == &*root.der);
+                if is_it {
+                    names.push(&root.issuer);
+                    found.extend(Cert::read(&root.der));
+                }
+                !is_it
+            });
+        }
+        found
+    }
+
     /// Judges a chain.
     pub fn judge(&self, chain: &[CertificateDer<'_>], purpose: Purpose) -> Result<(), Unfit> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -72,7 +106,7 @@ impl Trust {
 
     fn judge_at(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: i64) -> Result<(), Unfit> {
         let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
-        let roots: Vec<Cert<'_>> = self.roots.iter().filter_map(|der| Cert::read(der)).collect();
+        let roots = self.relevant(&sent);
         let leaf = sent.first().ok_or(MALFORMED)?;
         let (path, mut verdict) = self.path(leaf, sent.get(1..).unwrap_or_default(), &roots);
         // OpenSSL goes on to the end, and what it finds last is what is reported.
