@@ -8,7 +8,7 @@ use rustls::server::{ProducesTickets, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
 use super::server::Server;
-use super::{Conf, Loc, Verify, timeout};
+use super::{Conf, Loc, Verify, ocsp, timeout};
 use crate::conf::Diag;
 use crate::conf::args::text;
 use crate::conf::load::cannot_open;
@@ -85,10 +85,13 @@ pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     }
     let context = context(conf, &identities, hints.as_deref());
     let (sessions, tickets) = resumption(conf, &context, cx)?;
+    let slots = ocsp::slots(conf, &identities, cx)?;
+    let stapled = slots.clone();
+    let clients = ocsp::clients(conf, cx)?;
     let no_certificates = identities.is_empty() && !dynamic;
     let made = config::server(config::Server {
         choices,
-        identities,
+        identities: slots,
         hints,
         own_order: conf.common.option("ServerPreference").unwrap_or(conf.own_order),
         record: usize::try_from(conf.record.unwrap_or(RECORD)).unwrap_or(usize::MAX),
@@ -104,7 +107,8 @@ pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
         cache: conf.cache,
         prefix: cx.env.conf_prefix.clone(),
     });
-    Ok(Some(Arc::new(Server::new(made, conf.verify, trust, conf.reject, (no_certificates, dynamic)))))
+    let server = Server::new(made, conf.verify, trust, conf.reject, (no_certificates, dynamic));
+    Ok(Some(Arc::new(server.asking(stapled, clients))))
 }
 
 /// What clients' certificates are held to.
@@ -156,11 +160,7 @@ fn staple(conf: &Conf, cx: &mut Seal<'_>) -> Result<Option<Vec<u8>>, String> {
     if conf.compression {
         return Err("\"ssl_stapling\" is incompatible with \"ssl_certificate_compression\"".to_owned());
     }
-    let Some(name) = &conf.stapling.file else {
-        let text = "\"ssl_stapling\" without \"ssl_stapling_file\" is ignored: responders are not asked";
-        cx.env.warnings.push(Diag::general(text, None).warning());
-        return Ok(None);
-    };
+    let Some(name) = &conf.stapling.file else { return Ok(None) };
     let path = cx.env.path(name);
     let shown = path.display();
     let read = cx.env.read(&path).map_err(|error| format!("BIO_new_file(\"{shown}\") failed {}", key::not_opened(&path, &error, "rb")))?;

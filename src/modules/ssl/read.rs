@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::Conf;
 use crate::conf::args::text as shown;
-use crate::conf::field::one_of;
 use crate::conf::{Args, List, Problem, units};
 use crate::http::Value;
 
@@ -72,23 +71,15 @@ pub fn ech_file(_: &mut Conf, _: &mut Args<'_>) -> Result<(), Problem> {
     Err(Problem::new("encrypted client hello is not supported, \"%DIRECTIVE%\" cannot be honoured"))
 }
 
-/// `ssl_ocsp`: clients' certificates are not asked about over the network.
-pub fn ocsp(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if one_of(args.word(0), &[("off", false), ("on", true), ("leaf", true)]).map_err(|problem| problem.at(0))? {
-        return Err(Problem::new("\"%DIRECTIVE%\" is not supported, use \"ssl_crl\"").at(0));
-    }
-    Ok(())
-}
-
 /// `ssl_ocsp_cache`.
-pub fn ocsp_cache(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+pub fn ocsp_cache(args: &Args<'_>) -> Result<Option<String>, Problem> {
     let word = args.word(0);
     match (word, shared(word)) {
-        (b"off", _) => Ok(()),
+        (b"off", _) => Ok(None),
         (_, None) => Err(Problem::new(format!("invalid OCSP cache \"{}\"", shown(word))).at(0)),
         (_, Some((_, size))) if size < SMALLEST => {
             Err(Problem::new(format!("OCSP cache \"{}\" is too small", shown(word))).at(0))
         }
-        _ => Ok(()),
+        (_, Some((name, _))) => Ok(Some(name)),
     }
 }

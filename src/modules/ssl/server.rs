@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::ServerConfig;
 
+use super::ocsp::Clients;
 use super::{Loc, Verify};
 use crate::http::Request;
 use crate::http::identities::Named;
@@ -11,6 +12,7 @@ use crate::net::Level;
 use crate::net::tls::Trust;
 use crate::net::tls::config::Identities;
 use crate::net::tls::handshake::{Chosen, Failure};
+use crate::net::tls::staple::Slot;
 
 /// A server that shakes hands.
 pub struct Server {
@@ -26,6 +28,9 @@ pub struct Server {
     /// Whether there is no certificate at all.
     pub bare: bool,
     dynamic: Option<Named>,
+    slots: Vec<Arc<Slot>>,
+    /// How clients' certificates are asked about.
+    pub ocsp: Option<Clients>,
 }
 
 impl Server {
@@ -39,12 +44,24 @@ impl Server {
     ) -> Self {
         config.alpn_protocols = [&b"http/1.1"[..], b"http/1.0", b"http/0.9"].map(<[u8]>::to_vec).to_vec();
         let (bare, dynamic) = certificates;
-        Self { config: Some(Arc::new(config)), with_h2: OnceLock::new(), verify, trust, reject, bare, dynamic }
+        let (slots, ocsp, with_h2) = (Vec::new(), None, OnceLock::new());
+        Self { config: Some(Arc::new(config)), with_h2, verify, trust, reject, bare, dynamic, slots, ocsp }
+    }
+
+    /// The same, asking authorities about its own certificates and those of its clients.
+    pub fn asking(self, slots: Vec<Arc<Slot>>, ocsp: Option<Clients>) -> Self {
+        Self { slots, ocsp, ..self }
+    }
+
+    /// The certificates whose status is to be asked for now.
+    pub fn due(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| slot.take_due())
     }
 
     /// A server without certificates of its own.
     pub fn mute(verify: Verify) -> Self {
-        Self { config: None, with_h2: OnceLock::new(), verify, trust: None, reject: false, bare: true, dynamic: None }
+        let slots = Vec::new();
+        Self { config: None, with_h2: OnceLock::new(), verify, trust: None, reject: false, bare: true, dynamic: None, slots, ocsp: None }
     }
 
     /// Whether it answers handshakes, be it with a refusal.
@@ -80,7 +97,7 @@ pub fn choose(loc: &Loc, request: &Request, named: bool, h2: bool) -> Result<Cho
         });
         let identities = loaded.map_err(|_| Failure::NoCertificate)?;
         let mut own = ServerConfig::clone(&config);
-        own.cert_resolver = Arc::new(Identities(identities));
+        own.cert_resolver = Arc::new(Identities(identities.into_iter().map(Slot::plain).collect()));
         config = Arc::new(own);
     } else if server.bare {
         return Err(Failure::NoCertificate);

@@ -9,10 +9,12 @@ pub mod handshake;
 pub mod key;
 pub mod legacy;
 pub mod names;
+pub mod ocsp;
 pub mod openssl;
 pub mod pem;
 pub mod session;
 pub mod show;
+pub mod staple;
 pub mod store;
 pub mod trust;
 

@@ -104,6 +104,15 @@ impl Trust {
         self.judge_at(chain, purpose, i64::try_from(now).unwrap_or(i64::MAX))
     }
 
+    /// The certificates from the first one to its authority, if they can be trusted.
+    pub fn path_of(&self, chain: &[CertificateDer<'_>], purpose: Purpose) -> Option<Vec<Vec<u8>>> {
+        self.judge(chain, purpose).ok()?;
+        let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
+        let roots = self.relevant(&sent);
+        let (path, _) = self.path(sent.first()?, sent.get(1..).unwrap_or_default(), &roots);
+        Some(path.iter().map(|cert| cert.der.to_vec()).collect())
+    }
+
     fn judge_at(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: i64) -> Result<(), Unfit> {
         let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
         let roots = self.relevant(&sent);
@@ -175,7 +184,7 @@ impl Trust {
         let lists = self.crls.iter().filter_map(|der| Some((der, CertificateRevocationList::from_der(der).ok()?.1)));
         let mut ours = lists.filter(|(_, list)| list.issuer().as_raw() == cert.parsed.issuer().as_raw());
         let (der, list) = ours.next().ok_or(NO_CRL)?;
-        let parts = Parts::of(der).ok_or(BAD_CRL_SIGNATURE)?;
+        let parts = Signed::of(der).ok_or(BAD_CRL_SIGNATURE)?;
         if !issuer.signed(parts.tbs, parts.algorithm, parts.signature) {
             return Err(BAD_CRL_SIGNATURE);
         }
@@ -209,14 +218,16 @@ struct Cert<'a> {
 }
 
 /// A signed structure: what is signed, how, and the signature.
-struct Parts<'a> {
-    tbs: &'a [u8],
+pub struct Signed<'a> {
+    /// What is signed.
+    pub tbs: &'a [u8],
     algorithm: &'a [u8],
     signature: &'a [u8],
 }
 
-impl<'a> Parts<'a> {
-    fn of(der: &'a [u8]) -> Option<Self> {
+impl<'a> Signed<'a> {
+    /// Takes `der` apart.
+    pub fn of(der: &'a [u8]) -> Option<Self> {
         let (_, body, _) = pem::element(der)?;
         let (tbs, rest) = pem::split(body)?;
         let (_, algorithm, rest) = pem::element(rest)?;
@@ -228,7 +239,7 @@ impl<'a> Parts<'a> {
 impl<'a> Cert<'a> {
     fn read(der: &'a [u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
-        let Parts { tbs, algorithm, signature } = Parts::of(der)?;
+        let Signed { tbs, algorithm, signature } = Signed::of(der)?;
         Some(Self { der, parsed, tbs, algorithm, signature })
     }
 
@@ -268,6 +279,21 @@ impl<'a> Cert<'a> {
         let mut fitting = all.filter(|known| known.signature_alg_id().as_ref() == algorithm);
         fitting.any(|known| key.verifies(*known, message, signature))
     }
+}
+
+/// Whether the key of `cert` made that signature.
+pub fn signed_by(cert: &[u8], signed: &Signed<'_>) -> bool {
+    Cert::read(cert).is_some_and(|cert| cert.signed(signed.tbs, signed.algorithm, signed.signature))
+}
+
+/// The certificate that signed `cert`.
+pub fn issuer_among<'a>(cert: &[u8], others: &'a [CertificateDer<'static>]) -> Option<&'a CertificateDer<'static>> {
+    let cert = Cert::read(cert)?;
+    others.iter().find(|other| {
+        Cert::read(other).is_some_and(|other| {
+            cert.may_be_issued_by(&other) && other.signed(cert.tbs, cert.algorithm, cert.signature)
+        })
+    })
 }
 
 /// The key inside a `SubjectPublicKeyInfo`.
