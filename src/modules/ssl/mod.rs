@@ -113,6 +113,9 @@ impl super::Module for Module {
         on("ssl_stapling_responder", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.responder)),
         on("ssl_stapling_verify", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.verify)),
         many("ssl_ech_file", SERVERS, 1..=1, read::ech_file),
+        on("ssl_engine", Contexts::MAIN, 1..=1, read::engine),
+        // Files are read once a reload; none is taken over unread.
+        on("ssl_object_cache_inheritable", Contexts::MAIN, 1..=1, |_, a| a.set(&mut false)),
         // The handshake.
         on("ssl_protocols", SERVERS, 1..=255, |c, a| c.common.versions.read(a)),
         on("ssl_ciphers", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.ciphers)),

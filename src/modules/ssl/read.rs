@@ -71,6 +71,11 @@ pub fn ech_file(_: &mut Conf, _: &mut Args<'_>) -> Result<(), Problem> {
     Err(Problem::new("encrypted client hello is not supported, \"%DIRECTIVE%\" cannot be honoured"))
 }
 
+/// `ssl_engine`: there are none.
+pub fn engine(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    Err(Problem::new(format!("ENGINE_by_id(\"{}\") failed", shown(args.word(0)))).at(0))
+}
+
 /// `ssl_ocsp_cache`.
 pub fn ocsp_cache(args: &Args<'_>) -> Result<Option<String>, Problem> {
     let word = args.word(0);
