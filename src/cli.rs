@@ -228,5 +228,5 @@ pub fn build() -> String {
     if !has("cache") {
         out.push_str(" --without-http-cache");
     }
-    format!("{}built with rustc\nbuilt with rustls (AWS-LC)\nTLS SNI support enabled\n{out}\n", version())
+    format!("{}built with rustc\nbuilt with rustls\nTLS SNI support enabled\n{out}\n", version())
 }

@@ -64,7 +64,7 @@ impl Site {
         thread::spawn(move || http.incoming().flatten().for_each(|stream| drop(thread::spawn(|| answer_http(stream)))));
         thread::spawn(move || unix.incoming().flatten().for_each(|stream| drop(thread::spawn(|| answer_http(stream)))));
         thread::spawn(move || {
-            uwsgi.incoming().flatten().for_each(|stream| drop(thread::spawn(|| answer_uwsgi(stream))))
+            uwsgi.incoming().flatten().for_each(|stream| drop(thread::spawn(|| answer_uwsgi(stream))));
         });
         Self { dir, conf: conf.to_owned(), requests: requests.lines().map(str::to_owned).collect(), upstream }
     }

@@ -13,6 +13,7 @@ pub mod gzip;
 pub mod h1;
 pub mod headers;
 pub mod host;
+pub mod identities;
 pub mod marks;
 pub mod matcher;
 pub mod method;

@@ -117,7 +117,7 @@ impl Common {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<&'static dyn rustls::crypto::SupportedKxGroup>, String> {
         let (groups, missing) =
-            names::groups(list).map_err(|()| format!("SSL_CTX_set1_curves_list(\"{list}\") failed"))?;
+            names::groups(list).ok_or_else(|| format!("SSL_CTX_set1_curves_list(\"{list}\") failed"))?;
         if groups.is_empty() {
             return Err(format!("none of the curves of \"{list}\" is available"));
         }
@@ -262,6 +262,11 @@ pub fn identity(
         return Err(format!("{function}(\"{shown}\") failed {}", key::MISMATCH));
     }
     Ok(Arc::new(CertifiedKey { cert, key, ocsp: None }))
+}
+
+/// Whether a key needs a password.
+pub fn is_encrypted(name: &[u8], from: &dyn Reads) -> bool {
+    load(name, from).1.is_ok_and(|bytes| key::is_encrypted(&bytes))
 }
 
 /// The lines of a file of passwords.

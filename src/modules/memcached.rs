@@ -37,7 +37,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "memcached://", prefix: Prefix::Never, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "memcached://", prefix: Prefix::Never, uri: false, port: 0, secure: None };
 /// What follows a value.
 const END: &[u8] = b"\r\nEND\r\n";
 

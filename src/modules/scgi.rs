@@ -33,7 +33,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "scgi://", prefix: Prefix::Never, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "scgi://", prefix: Prefix::Never, uri: false, port: 0, secure: None };
 
 impl super::Module for Module {
     type Conf = Conf;

@@ -74,7 +74,6 @@ type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
-    let mut nodelay = false;
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
@@ -82,6 +81,8 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     if listen.ssl {
         secure::handshake(client, &listen).await?;
     }
+    // A handshake has switched it on already.
+    let mut nodelay = client.stream.tls().is_some();
     loop {
         let pipelined = idle.is_some() && !client.input.borrow().is_empty();
         if let Some(limit) = idle

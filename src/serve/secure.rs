@@ -16,7 +16,7 @@ use crate::net::timer::within;
 use crate::net::tls::handshake::{self, Chosen, Failure};
 use crate::net::tls::openssl;
 use crate::net::{Level, clock};
-use crate::table::Listen;
+use crate::table::{Listen, Server};
 
 /// Bytes that are read before it is known what they are.
 const FIRST: usize = 4096;
@@ -31,7 +31,7 @@ pub async fn handshake(client: &Rc<Client>, listen: &Listen) -> Option<()> {
             make_room(&mut input, FIRST);
             let n = client.stream.read(&mut input, FIRST).await?;
             if n == 0 {
-                log(client, listen, Level::Info, "client closed connection");
+                log(client, listen, Level::Info, "client closed connection while SSL handshaking");
                 return Err(Failure::Closed);
             }
             *client.input.borrow_mut() = input;
@@ -44,6 +44,7 @@ pub async fn handshake(client: &Rc<Client>, listen: &Listen) -> Option<()> {
         match handshake::accept(&client.stream, &first, choose).await {
             Ok(session) => {
                 client.stream.secure(session);
+                ask(client, listen, started).await;
                 Ok(())
             }
             Err(failure) => {
@@ -63,9 +64,8 @@ pub async fn handshake(client: &Rc<Client>, listen: &Listen) -> Option<()> {
 
 /// The server that the client's name finds, or the default one.
 fn choose(client: &Rc<Client>, listen: &Listen, hello: &ClientHello<'_>, started: Instant) -> Result<Chosen, Failure> {
-    let name = hello.server_name().and_then(|name| host::valid(name.as_bytes()));
-    let found = name.and_then(|name| listen.servers.find(&name.name)).map(|(server, _)| server);
-    let server = found.unwrap_or(&listen.default);
+    let (server, named) = server(listen, hello.server_name());
+    renew(server);
     let own = &server.root.loc;
     // A server without certificates of its own answers with the default one's, as in nginx.
     let shakes = own.ssl.as_ref().is_some_and(|settings| settings.shakes_hands());
@@ -75,7 +75,40 @@ fn choose(client: &Rc<Client>, listen: &Listen, hello: &ClientHello<'_>, started
     }
     let mut request = build::blank(client, listen, &Head::default(), started);
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
-    ssl::choose(settings, &request, found.is_some(), speaks_h2(listen))
+    ssl::choose(settings, &request, named, speaks_h2(listen))
+}
+
+/// The server of the name the client asked for, or the default one.
+fn server<'a>(listen: &'a Listen, name: Option<&str>) -> (&'a Arc<Server>, bool) {
+    let name = name.and_then(|name| host::valid(name.as_bytes()));
+    let found = name.and_then(|name| listen.servers.find(&name.name)).map(|(server, _)| server);
+    (found.unwrap_or(&listen.default), found.is_some())
+}
+
+/// Asks the authority of the client's certificate about it, where the server wants to know.
+async fn ask(client: &Rc<Client>, listen: &Listen, started: Instant) {
+    let Some(session) = client.stream.tls() else { return };
+    let (server, _) = server(listen, client.stream.asked());
+    let Some(clients) = server.root.loc.ssl.as_ref().and_then(|settings| settings.ocsp.as_ref()) else { return };
+    let mut request = build::blank(client, listen, &Head::default(), started);
+    request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
+    if let Some(status) = clients.ask(session, &request).await {
+        // A session is asked about once.
+        let _ = session.facts.status.set(status);
+    }
+}
+
+/// Has the status of certificates asked for, whose turn it is.
+fn renew(server: &Arc<Server>) {
+    for slot in server.root.loc.ssl.iter().flat_map(|settings| settings.due()) {
+        let (slot, root) = (Arc::clone(slot), Arc::clone(&server.root));
+        tokio::task::spawn_local(async move {
+            let core = &root.loc.core;
+            if let Err(problem) = slot.renew(core.resolver.as_deref()).await {
+                core.error_log.write(Level::Error, None, &problem);
+            }
+        });
+    }
 }
 
 /// Whether HTTP/2 may be agreed on at this address.

@@ -133,6 +133,7 @@ pub struct Conf {
     pub socket_sndbuf: Option<Size>,
     pub pass_trailers: bool,
     pub store: Store,
+    pub secure: super::secure::Conf,
 }
 
 impl Default for Conf {
@@ -169,6 +170,7 @@ impl Default for Conf {
             socket_sndbuf: None,
             pass_trailers: false,
             store: Store::default(),
+            secure: super::secure::Conf::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::counts::{self, Open};
 use crate::net::timer::within;
+use crate::net::tls::dial::{Dial, Refusal};
 use crate::net::{Level, Stream};
 
 /// The local address of connections: `*_bind`.
@@ -76,7 +77,12 @@ fn parse(address: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Opens a connection within `connect_timeout`.
-pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<Local>) -> Result<Connection, Fault> {
+pub async fn connect(
+    conf: &Conf,
+    at: &Endpoint,
+    bind: Option<Local>,
+    secure: Option<&Dial>,
+) -> Result<Connection, Fault> {
     let full =
         |limit| Fault { side: Side::Here, stage: Stage::Connect, cause: Cause::Protocol(counts::not_enough(limit)) };
     let again = |_| {
@@ -98,10 +104,31 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<Local>) -> Result<
     };
     let limit: Duration = conf.connect_timeout;
     match within(limit, opening).await {
-        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open }),
+        Some(Ok(stream)) => {
+            if let Some(secure) = secure {
+                shake(secure, &stream, at, limit).await?;
+            }
+            Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open })
+        }
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }
+}
+
+async fn shake(secure: &Dial, stream: &Stream, at: &Endpoint, limit: Duration) -> Result<(), Fault> {
+    // The last message of the handshake and the request leave one behind the other.
+    stream.set_nodelay(true);
+    let peer = match at {
+        Endpoint::Inet(addr) => Some(addr.ip()),
+        Endpoint::Unix(_) => None,
+    };
+    let cause = match within(limit, secure.shake(stream, peer)).await {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(Refusal::Io(error))) => Cause::Io(error),
+        Some(Err(Refusal::Words(words))) => Cause::Protocol(words),
+        None => Cause::TimedOut,
+    };
+    Err(Fault::upstream(Stage::Handshake, cause))
 }
 
 async fn tcp(conf: &Conf, addr: SocketAddr, bind: Option<Local>) -> io::Result<TcpStream> {

@@ -47,6 +47,7 @@ pub async fn run<P: Protocol>(
     let conf = &shared.conf;
     let begun = clock::instant();
     let mut choice = Choice::new(Arc::clone(peers), conf, request);
+    choice.secure = request.upstream.secure.take();
     if conf.next_upstream_tries > 0 {
         choice.tries = choice.tries.min(conf.next_upstream_tries);
     }
@@ -114,6 +115,7 @@ impl Failed {
     pub fn of(fault: &Fault, progress: &Progress) -> Self {
         let kind = match fault.cause {
             Cause::TimedOut => NextUpstream::TIMEOUT,
+            _ if matches!((fault.stage, &fault.cause), (Stage::Handshake, Cause::Protocol(_))) => NextUpstream::ERROR,
             Cause::Protocol(_) | Cause::TooLarge => NextUpstream::INVALID_HEADER,
             Cause::Io(_) | Cause::Closed => NextUpstream::ERROR,
         };

@@ -11,6 +11,7 @@ use crate::net::addr::Endpoint;
 pub fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Connect => "connecting to upstream",
+        Stage::Handshake => "SSL handshaking to upstream",
         Stage::Send => "sending request to upstream",
         Stage::Head => "reading response header from upstream",
         Stage::Body => "reading upstream",
@@ -49,6 +50,7 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
                     let level = if refused { Level::Error } else { Level::Crit };
                     (level, format!("connect() to unix:{} failed ({text}){}", path.display(), cause_of(path, error)))
                 }
+                (Stage::Handshake, _) => (Level::Error, format!("SSL_do_handshake() failed ({text})")),
                 (Stage::Connect, _) => (Level::Error, format!("connect() failed ({text})")),
                 (Stage::Send, _) => (Level::Error, format!("writev() failed ({text})")),
                 _ => (Level::Error, format!("recv() failed ({text})")),

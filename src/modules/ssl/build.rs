@@ -7,12 +7,13 @@ use parser::ast::Span;
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
-use super::server::{Dynamic, Server};
-use super::{Conf, Loc, Verify, timeout};
+use super::server::Server;
+use super::{Conf, Loc, Verify, ocsp, timeout};
 use crate::conf::Diag;
 use crate::conf::args::text;
 use crate::conf::load::cannot_open;
 use crate::http::Value;
+use crate::http::identities::Named;
 use crate::http::tls::{self, Reads};
 use crate::modules::Seal;
 use crate::net::tls::store::{Cache, Key, Keys, Tickets, View};
@@ -43,7 +44,7 @@ impl Trouble {
 }
 
 /// Seals a server's settings.
-pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
+pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     if conf.certificates.is_empty() && !conf.reject {
         // It answers with another server's certificate, and still says what it wants of clients.
         return Ok((conf.verify != Verify::Off).then(|| Arc::new(Server::mute(conf.verify))));
@@ -69,10 +70,10 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
             identities = vec![tls::identity((cert.as_bytes(), key.as_bytes()), passwords, &*cx.env, "SSL_CTX_use_PrivateKey")?];
         }
     }
-    let trust = trust(&conf, cx)?;
-    dhparam(&conf, cx)?;
-    let hints = hints(&conf, cx)?;
-    let staple = staple(&conf, cx)?;
+    let trust = trust(conf, cx)?;
+    dhparam(conf, cx)?;
+    let hints = hints(conf, cx)?;
+    let staple = staple(conf, cx)?;
     if let Some(response) = staple {
         identities = identities.iter().map(|identity| stapled(identity, &response)).collect();
     }
@@ -82,12 +83,15 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
             cx.env.warnings.push(diag);
         }
     }
-    let context = context(&conf, &identities, hints.as_deref());
-    let (sessions, tickets) = resumption(&conf, &context, cx)?;
+    let context = context(conf, &identities, hints.as_deref());
+    let (sessions, tickets) = resumption(conf, &context, cx)?;
+    let slots = ocsp::slots(conf, &identities, cx)?;
+    let stapled = slots.clone();
+    let clients = ocsp::clients(conf, cx)?;
     let no_certificates = identities.is_empty() && !dynamic;
     let made = config::server(config::Server {
         choices,
-        identities,
+        identities: slots,
         hints,
         own_order: conf.common.option("ServerPreference").unwrap_or(conf.own_order),
         record: usize::try_from(conf.record.unwrap_or(RECORD)).unwrap_or(usize::MAX),
@@ -97,13 +101,14 @@ pub fn server(conf: Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
         compress: conf.compression,
     })
     .map_err(|error| format!("{error}"))?;
-    let dynamic = dynamic.then(|| Dynamic {
+    let dynamic = dynamic.then(|| Named {
         pairs,
         passwords: conf.passwords.clone().unwrap_or_default(),
         cache: conf.cache,
         prefix: cx.env.conf_prefix.clone(),
     });
-    Ok(Some(Arc::new(Server::new(made, conf.verify, trust, conf.reject, (no_certificates, dynamic)))))
+    let server = Server::new(made, conf.verify, trust, conf.reject, (no_certificates, dynamic));
+    Ok(Some(Arc::new(server.asking(stapled, clients))))
 }
 
 /// What clients' certificates are held to.
@@ -121,7 +126,7 @@ fn trust(conf: &Conf, cx: &mut Seal<'_>) -> Result<Option<Arc<Trust>>, String> {
     }
     let crls = conf.crl.as_ref().map(|name| tls::crls(name, &*cx.env)).transpose()?.unwrap_or_default();
     let depth = usize::try_from(conf.verify_depth.unwrap_or(1)).unwrap_or(usize::MAX);
-    Ok((conf.verify != Verify::Off).then(|| Arc::new(Trust { roots, crls, depth })))
+    Ok((conf.verify != Verify::Off).then(|| Arc::new(Trust::new(roots, crls, depth))))
 }
 
 /// The authorities that clients are told of.
@@ -155,11 +160,7 @@ fn staple(conf: &Conf, cx: &mut Seal<'_>) -> Result<Option<Vec<u8>>, String> {
     if conf.compression {
         return Err("\"ssl_stapling\" is incompatible with \"ssl_certificate_compression\"".to_owned());
     }
-    let Some(name) = &conf.stapling.file else {
-        let text = "\"ssl_stapling\" without \"ssl_stapling_file\" is ignored: responders are not asked";
-        cx.env.warnings.push(Diag::general(text, None).warning());
-        return Ok(None);
-    };
+    let Some(name) = &conf.stapling.file else { return Ok(None) };
     let path = cx.env.path(name);
     let shown = path.display();
     let read = cx.env.read(&path).map_err(|error| format!("BIO_new_file(\"{shown}\") failed {}", key::not_opened(&path, &error, "rb")))?;

@@ -10,12 +10,14 @@ use parser::ast::Span;
 use super::Seal;
 use crate::conf::field::{Seconds, Size, one_of};
 use crate::conf::{Contexts, Diag, Directive, List, many, on};
+use crate::http::identities::Limits;
 use crate::http::tls::{Common, command, passwords};
 use crate::http::{Request, Value, Variable};
 use crate::net::Level;
 use crate::net::tls::Kept;
 
 mod build;
+pub mod ocsp;
 mod read;
 mod server;
 mod variables;
@@ -32,7 +34,7 @@ pub struct Conf {
     certificates: List<(Bytes, Value)>,
     keys: List<(Bytes, Value)>,
     passwords: Option<Arc<Vec<Vec<u8>>>>,
-    cache: Option<server::CacheLimits>,
+    cache: Option<Limits>,
     compression: bool,
     dhparam: Option<Bytes>,
     record: Option<u64>,
@@ -49,6 +51,7 @@ pub struct Conf {
     early_data: bool,
     reject: bool,
     stapling: Stapling,
+    ocsp: OcspConf,
     /// What the server around was sealed to; its locations share it.
     sealed: Option<Arc<OnceLock<Result<Loc, Diag>>>>,
 }
@@ -74,6 +77,15 @@ pub enum Verify {
 struct Stapling {
     on: bool,
     file: Option<Bytes>,
+    responder: Option<Bytes>,
+    verify: bool,
+}
+
+#[derive(Clone, Default)]
+struct OcspConf {
+    asked: ocsp::Asked,
+    responder: Option<Bytes>,
+    cache: Option<String>,
 }
 
 const SERVERS: Contexts = Contexts::SERVERS;
@@ -92,15 +104,18 @@ impl super::Module for Module {
             Ok(())
         }),
         on("ssl_certificate_cache", SERVERS, 1..=3, |c, a| {
-            c.cache = read::certificate_cache(a)?;
+            c.cache = Limits::read(a)?;
             Ok(())
         }),
         on("ssl_certificate_compression", SERVERS, 1..=1, |c, a| a.set(&mut c.compression)),
         on("ssl_stapling", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.on)),
         on("ssl_stapling_file", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.file)),
-        on("ssl_stapling_responder", SERVERS, 1..=1, |_, a| a.set(&mut Bytes::new())),
-        on("ssl_stapling_verify", SERVERS, 1..=1, |_, a| a.set(&mut false)),
+        on("ssl_stapling_responder", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.responder)),
+        on("ssl_stapling_verify", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.verify)),
         many("ssl_ech_file", SERVERS, 1..=1, read::ech_file),
+        on("ssl_engine", Contexts::MAIN, 1..=1, read::engine),
+        // Files are read once a reload; none is taken over unread.
+        on("ssl_object_cache_inheritable", Contexts::MAIN, 1..=1, |_, a| a.set(&mut false)),
         // The handshake.
         on("ssl_protocols", SERVERS, 1..=255, |c, a| c.common.versions.read(a)),
         on("ssl_ciphers", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.ciphers)),
@@ -131,9 +146,16 @@ impl super::Module for Module {
         on("ssl_client_certificate", SERVERS, 1..=1, |c, a| a.set(&mut c.client_certificate)),
         on("ssl_trusted_certificate", SERVERS, 1..=1, |c, a| a.set(&mut c.trusted_certificate)),
         on("ssl_crl", SERVERS, 1..=1, |c, a| a.set(&mut c.crl)),
-        on("ssl_ocsp", SERVERS, 1..=1, read::ocsp),
-        on("ssl_ocsp_responder", SERVERS, 1..=1, |_, a| a.set(&mut Bytes::new())),
-        on("ssl_ocsp_cache", SERVERS, 1..=1, read::ocsp_cache),
+        on("ssl_ocsp", SERVERS, 1..=1, |c, a| {
+            let values = [("off", ocsp::Asked::Off), ("on", ocsp::Asked::On), ("leaf", ocsp::Asked::Leaf)];
+            c.ocsp.asked = one_of(a.word(0), &values).map_err(|problem| problem.at(0))?;
+            Ok(())
+        }),
+        on("ssl_ocsp_responder", SERVERS, 1..=1, |c, a| a.set(&mut c.ocsp.responder)),
+        on("ssl_ocsp_cache", SERVERS, 1..=1, |c, a| {
+            c.ocsp.cache = read::ocsp_cache(a)?;
+            Ok(())
+        }),
         // Resumption.
         on("ssl_session_cache", SERVERS, 1..=2, |c, a| {
             c.sessions = Some(read::sessions(a)?);
@@ -162,7 +184,7 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         let Some(cell) = conf.sealed.clone() else { return Ok(None) };
-        cell.get_or_init(|| build::server(conf, cx).map_err(build::Trouble::into_diag)).clone()
+        cell.get_or_init(|| build::server(&conf, cx).map_err(build::Trouble::into_diag)).clone()
     }
 }
 
@@ -186,6 +208,11 @@ pub fn refuse(loc: &Loc, request: &Request, at_tls: bool) -> Option<u16> {
         Some(Err(unfit)) if server.verify != Verify::OptionalNoCa || !unfit.is_unknown_authority() => {
             let text = format!("client SSL certificate verify error: ({}:{}) {reading}", unfit.0, unfit.1);
             request.log(Level::Info, &text);
+            Some(495)
+        }
+        Some(Ok(())) if session.facts.status.get().is_some() => {
+            let status = session.facts.status.get().copied().unwrap_or_default();
+            request.log(Level::Info, &format!("client SSL certificate verify error: {status} {reading}"));
             Some(495)
         }
         None if server.verify == Verify::On => {

@@ -1,13 +1,9 @@
 //! Arguments of `ssl_*` directives: <https://nginx.org/en/docs/http/ngx_http_ssl_module.html>
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 
-use super::server::CacheLimits;
 use super::Conf;
 use crate::conf::args::text as shown;
-use crate::conf::field::one_of;
 use crate::conf::{Args, List, Problem, units};
 use crate::http::Value;
 
@@ -70,53 +66,25 @@ pub fn sessions(args: &Args<'_>) -> Result<Sessions, Problem> {
     Ok(out)
 }
 
-/// `ssl_certificate_cache`.
-pub fn certificate_cache(args: &Args<'_>) -> Result<Option<CacheLimits>, Problem> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let (mut limits, mut off) = (CacheLimits { id: NEXT.fetch_add(1, Ordering::Relaxed), max: 0, inactive: 10, valid: 60 }, false);
-    for (at, word) in args.words().enumerate() {
-        let invalid = || Problem::new(format!("invalid parameter \"{}\"", shown(word))).at(at);
-        if let Some(value) = word.strip_prefix(b"max=") {
-            limits.max = units::number(value).filter(|&max| max > 0).ok_or_else(invalid)?;
-        } else if let Some(value) = word.strip_prefix(b"inactive=") {
-            limits.inactive = units::sec(value).ok_or_else(invalid)?;
-        } else if let Some(value) = word.strip_prefix(b"valid=") {
-            limits.valid = units::sec(value).ok_or_else(invalid)?;
-        } else if word == b"off" {
-            off = true;
-        } else {
-            return Err(invalid());
-        }
-    }
-    match limits.max {
-        _ if off => Ok(None),
-        0 => Err(Problem::new("\"%DIRECTIVE%\" must have the \"max\" parameter")),
-        _ => Ok(Some(limits)),
-    }
-}
-
 /// `ssl_ech_file`: rustls has no encrypted hello on the server's side.
 pub fn ech_file(_: &mut Conf, _: &mut Args<'_>) -> Result<(), Problem> {
     Err(Problem::new("encrypted client hello is not supported, \"%DIRECTIVE%\" cannot be honoured"))
 }
 
-/// `ssl_ocsp`: clients' certificates are not asked about over the network.
-pub fn ocsp(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if one_of(args.word(0), &[("off", false), ("on", true), ("leaf", true)]).map_err(|problem| problem.at(0))? {
-        return Err(Problem::new("\"%DIRECTIVE%\" is not supported, use \"ssl_crl\"").at(0));
-    }
-    Ok(())
+/// `ssl_engine`: there are none.
+pub fn engine(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    Err(Problem::new(format!("ENGINE_by_id(\"{}\") failed", shown(args.word(0)))).at(0))
 }
 
 /// `ssl_ocsp_cache`.
-pub fn ocsp_cache(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+pub fn ocsp_cache(args: &Args<'_>) -> Result<Option<String>, Problem> {
     let word = args.word(0);
     match (word, shared(word)) {
-        (b"off", _) => Ok(()),
+        (b"off", _) => Ok(None),
         (_, None) => Err(Problem::new(format!("invalid OCSP cache \"{}\"", shown(word))).at(0)),
         (_, Some((_, size))) if size < SMALLEST => {
             Err(Problem::new(format!("OCSP cache \"{}\" is too small", shown(word))).at(0))
         }
-        _ => Ok(()),
+        (_, Some((name, _))) => Ok(Some(name)),
     }
 }

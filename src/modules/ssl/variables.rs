@@ -94,7 +94,10 @@ fn list(numbers: &[u16], name: fn(u16) -> String) -> Option<String> {
 fn verified(session: &Session) -> String {
     match session.facts.verdict() {
         None => "NONE".to_owned(),
-        Some(Ok(())) => "SUCCESS".to_owned(),
+        Some(Ok(())) => match session.facts.status.get() {
+            None => "SUCCESS".to_owned(),
+            Some(status) => format!("FAILED:{status}"),
+        },
         Some(Err(unfit)) => format!("FAILED:{}", unfit.1),
     }
 }

@@ -17,6 +17,7 @@ use x509_parser::prelude::*;
 
 use super::key::Identity;
 use super::names;
+use super::staple::Slot;
 use super::trust::{self, PublicKey};
 
 /// Bytes that a record has around its content, as rustls counts them.
@@ -49,7 +50,7 @@ pub struct Server {
     /// What it chooses from.
     pub choices: Choices,
     /// Its certificates.
-    pub identities: Vec<Identity>,
+    pub identities: Vec<Arc<Slot>>,
     /// The subjects of the authorities a client's certificate should be of; nothing where none is asked for.
     pub hints: Option<Vec<DistinguishedName>>,
     /// Whether its own order of suites counts.
@@ -105,13 +106,14 @@ pub fn subjects(certificates: &[CertificateDer<'_>]) -> Vec<DistinguishedName> {
 
 /// Several certificates of one server; the client's taste decides.
 #[derive(Debug)]
-pub struct Identities(pub Vec<Identity>);
+pub struct Identities(pub Vec<Arc<Slot>>);
 
 impl ResolvesServerCert for Identities {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if let [only] = self.0.as_slice() {
-            return Some(Arc::clone(only));
+            return Some(only.identity());
         }
+        let identities: Vec<Identity> = self.0.iter().map(|slot| slot.identity()).collect();
         let usable = |scheme: SignatureScheme| {
             let mark = if scheme.as_str().is_some_and(|name| name.contains("RSA")) { "_RSA_" } else { "_ECDSA_" };
             let suits = |suite: &str| suite.starts_with("TLS13") || suite.contains(mark);
@@ -119,8 +121,8 @@ impl ResolvesServerCert for Identities {
         };
         let schemes = hello.signature_schemes().iter().copied().filter(|scheme| usable(*scheme));
         let mut fitting =
-            schemes.filter_map(|scheme| self.0.iter().find(|one| one.key.choose_scheme(&[scheme]).is_some()));
-        fitting.next().or(self.0.first()).cloned()
+            schemes.filter_map(|scheme| identities.iter().find(|one| one.key.choose_scheme(&[scheme]).is_some()));
+        fitting.next().or(identities.first()).cloned()
     }
 }
 
@@ -255,6 +257,13 @@ pub fn client(settings: Client) -> Result<ClientConfig, Error> {
     }
     config.cert_compressors = Vec::new();
     Ok(config)
+}
+
+/// The same configuration with another certificate.
+pub fn with_identity(config: &ClientConfig, identity: Identity) -> ClientConfig {
+    let mut own = config.clone();
+    own.client_auth_cert_resolver = Arc::new(Own(identity));
+    own
 }
 
 #[derive(Debug)]

@@ -24,6 +24,8 @@ pub struct Facts {
     pub trust: Option<Arc<Trust>>,
     /// The outcome of that, once it was asked for.
     pub verdict: OnceCell<Result<(), Unfit>>,
+    /// What its authority has against it, where that was asked.
+    pub status: OnceCell<&'static str>,
 }
 
 /// The numbers of what a client offered.

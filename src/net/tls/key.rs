@@ -9,11 +9,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, Priva
 use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::*;
 
+use super::legacy;
 use super::pem::{self, Bad, Block};
 
 const NO_KEY: &str = "error:1E08010C:DECODER routines::unsupported:No supported data to decode. Input type: PEM";
 const BAD_DECRYPT: &str = "error:1C800064:Provider routines::bad decrypt \
      error:11800074:PKCS12 routines::pkcs12 cipherfinal error:maybe wrong password";
+
+const BAD_OLD_DECRYPT: &str = "error:1C800064:Provider routines::bad decrypt error:04800065:PEM routines::bad decrypt";
 
 /// A certificate with its chain, and its key.
 pub type Identity = Arc<CertifiedKey>;
@@ -87,17 +90,19 @@ pub fn key(text: &[u8], passwords: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, St
     let blocks = pem::blocks(text).map_err(|_| failed(NO_KEY))?;
     let keyed = |block: &&Block| block.label.ends_with("PRIVATE KEY");
     let block = blocks.iter().find(keyed).ok_or_else(|| failed(NO_KEY))?;
+    let opened;
+    let der = if block.headers.iter().any(|(name, _)| name == "DEK-Info") {
+        opened = passwords.iter().find_map(|password| legacy::decrypt(block, password));
+        opened.as_ref().ok_or_else(|| failed(BAD_OLD_DECRYPT))?
+    } else {
+        &block.der
+    };
     let der = match block.label.as_str() {
-        "RSA PRIVATE KEY" | "EC PRIVATE KEY" if block.headers.iter().any(|(name, _)| name == "DEK-Info") => {
-            return Err(failed(
-                "keys encrypted in the old form (DEK-Info) cannot be read; convert the key with \"openssl pkcs8 -topk8\"",
-            ));
-        }
-        "PRIVATE KEY" => PrivateKeyDer::from(PrivatePkcs8KeyDer::from(block.der.clone())),
-        "RSA PRIVATE KEY" => PrivateKeyDer::from(PrivatePkcs1KeyDer::from(block.der.clone())),
-        "EC PRIVATE KEY" => PrivateKeyDer::from(PrivateSec1KeyDer::from(block.der.clone())),
+        "PRIVATE KEY" => PrivateKeyDer::from(PrivatePkcs8KeyDer::from(der.clone())),
+        "RSA PRIVATE KEY" => PrivateKeyDer::from(PrivatePkcs1KeyDer::from(der.clone())),
+        "EC PRIVATE KEY" => PrivateKeyDer::from(PrivateSec1KeyDer::from(der.clone())),
         "ENCRYPTED PRIVATE KEY" => {
-            let plain = decrypt(&block.der, passwords).ok_or_else(|| failed(BAD_DECRYPT))?;
+            let plain = decrypt(der, passwords).ok_or_else(|| failed(&[BAD_DECRYPT; 2].join(" ")))?;
             PrivateKeyDer::from(PrivatePkcs8KeyDer::from(plain))
         }
         _ => return Err(failed(NO_KEY)),
@@ -108,6 +113,12 @@ pub fn key(text: &[u8], passwords: &[Vec<u8>]) -> Result<Arc<dyn SigningKey>, St
 fn decrypt(der: &[u8], passwords: &[Vec<u8>]) -> Option<Vec<u8>> {
     let sealed = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der).ok()?;
     passwords.iter().find_map(|password| Some(sealed.decrypt(password).ok()?.as_bytes().to_vec()))
+}
+
+/// Whether the first key of a file needs a password.
+pub fn is_encrypted(text: &[u8]) -> bool {
+    let first = pem::blocks(text).unwrap_or_default().into_iter().find(|block| block.label.ends_with("PRIVATE KEY"));
+    first.is_some_and(|block| block.label.starts_with("ENCRYPTED") || !block.headers.is_empty())
 }
 
 /// Whether `key` belongs to the first certificate of `chain`.

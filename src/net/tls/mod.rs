@@ -3,17 +3,22 @@
 //! A plain stream knows nothing of this but that it has no session.
 
 pub mod config;
+pub mod dial;
 pub mod facts;
 pub mod handshake;
 pub mod key;
+pub mod legacy;
 pub mod names;
+pub mod ocsp;
 pub mod openssl;
 pub mod pem;
 pub mod session;
 pub mod show;
+pub mod staple;
 pub mod store;
 pub mod trust;
 
+pub use dial::Dial;
 pub use facts::Facts;
 pub use key::Identity;
 pub use session::{Chain, Session};

@@ -250,8 +250,11 @@ fn find(suite: CipherSuite) -> Option<SupportedCipherSuite> {
     ALL_CIPHER_SUITES.iter().copied().find(|known| known.suite() == suite)
 }
 
+/// Groups, and names of groups that are not here.
+pub type Groups = (Vec<&'static dyn SupportedKxGroup>, Vec<String>);
+
 /// A list of groups; names that are nobody's make the whole list wrong, as in OpenSSL.
-pub fn groups(list: &str) -> Result<(Vec<&'static dyn SupportedKxGroup>, Vec<String>), ()> {
+pub fn groups(list: &str) -> Option<Groups> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for word in list.split(':') {
         let name = word.trim_start_matches(['?', '*', '-']);
@@ -260,10 +263,10 @@ pub fn groups(list: &str) -> Result<(Vec<&'static dyn SupportedKxGroup>, Vec<Str
             Some((_, Some(group), _)) => found.push(*group),
             Some((..)) => missing.push(name.to_owned()),
             None if word.starts_with('?') => {}
-            None => return Err(()),
+            None => return None,
         }
     }
-    Ok((found, missing))
+    Some((found, missing))
 }
 
 /// All that there is, in our order of preference.
@@ -294,7 +297,7 @@ mod tests {
     #[test]
     fn groups_have_openssl_names() {
         assert_eq!(groups("X25519:prime256v1:secp521r1").unwrap().1, ["secp521r1"]);
-        assert!(groups("X25519:nonsense").is_err());
+        assert!(groups("X25519:nonsense").is_none());
         assert_eq!((group(29), group(0x1234)), ("x25519".to_owned(), "0x1234".to_owned()));
     }
 }

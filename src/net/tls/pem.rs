@@ -13,10 +13,13 @@ pub struct Block {
     pub der: Vec<u8>,
 }
 
+/// Label, headers and body of a block whose end was not seen yet.
+type Open = (String, Vec<(String, String)>, Vec<u8>);
+
 /// The blocks of a file; what stands between them is read over. The error is OpenSSL's reason.
 pub fn blocks(text: &[u8]) -> Result<Vec<Block>, Bad> {
     let mut found = Vec::new();
-    let mut open: Option<(String, Vec<(String, String)>, Vec<u8>)> = None;
+    let mut open: Option<Open> = None;
     for line in text.split(|&b| b == b'\n') {
         let line = line.trim_ascii_end();
         if let Some(label) = dashes(line, b"-----BEGIN ") {

@@ -44,6 +44,8 @@ struct State {
     conn: Connection,
     /// Bytes that were encrypted for a write that has not returned yet.
     accepted: usize,
+    /// Early data that was not taken yet.
+    early: Vec<u8>,
     /// Ciphertext that waits until what came before it was taken.
     pending: Vec<u8>,
     /// Whether nothing more will come.
@@ -100,7 +102,10 @@ impl Session {
     pub fn new(mut conn: Connection, facts: Facts) -> Self {
         // How much waits to be written is bounded here, by what one write takes.
         conn.set_buffer_limit(None);
-        Self { state: RefCell::new(State { conn, accepted: 0, pending: Vec::new(), ended: false }), facts }
+        let (early, pending) = (Vec::new(), Vec::new());
+        let mut state = State { conn, accepted: 0, early, pending, ended: false };
+        state.gather_early();
+        Self { state: RefCell::new(state), facts }
     }
 
     /// Runs `look` over the connection.
@@ -213,7 +218,8 @@ impl State {
 
     /// Moves plaintext that is there into `buf`.
     fn take(&mut self, buf: &mut BytesMut, max: usize) -> usize {
-        let mut taken = self.take_early(buf, max);
+        let mut taken = self.early.len().min(max);
+        buf.extend(self.early.drain(..taken));
         let mut reader = self.conn.reader();
         while taken < max {
             let Ok(chunk) = reader.fill_buf() else { break };
@@ -228,29 +234,16 @@ impl State {
         taken
     }
 
-    /// Moves early data, which comes before the handshake is over (RFC 8446 §2.3).
-    fn take_early(&mut self, buf: &mut BytesMut, max: usize) -> usize {
-        let Connection::Server(conn) = &mut self.conn else { return 0 };
-        let Some(mut early) = conn.early_data() else { return 0 };
-        let start = buf.len();
-        let mut chunk = [0u8; 1024];
-        while buf.len() - start < max {
-            let want = chunk.len().min(max - (buf.len() - start));
-            match early.read(chunk.get_mut(..want).unwrap_or_default()) {
-                Ok(n) if n > 0 => buf.put_slice(chunk.get(..n).unwrap_or_default()),
-                _ => break,
-            }
-        }
-        buf.len() - start
+    /// Takes early data in, which comes before the handshake is over (RFC 8446 §2.3).
+    fn gather_early(&mut self) {
+        let Connection::Server(conn) = &mut self.conn else { return };
+        let Some(mut early) = conn.early_data() else { return };
+        // What is no whole record yet is read with the rest of it.
+        let _ = early.read_to_end(&mut self.early);
     }
 
     fn has_plaintext(&mut self) -> bool {
-        let early = match &mut self.conn {
-            // What is left of early data cannot be told without reading it.
-            Connection::Server(conn) if conn.is_handshaking() => conn.early_data().is_some(),
-            _ => false,
-        };
-        early || self.conn.reader().fill_buf().is_ok_and(|chunk| !chunk.is_empty())
+        !self.early.is_empty() || self.conn.reader().fill_buf().is_ok_and(|chunk| !chunk.is_empty())
     }
 
     /// Reads until there is plaintext or the end.
@@ -299,6 +292,7 @@ impl State {
                 Ok(_) => {}
                 Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             }
+            self.gather_early();
         }
         Ok(())
     }

@@ -4,13 +4,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::ocsp::Answers;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, rand};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 
 /// What a reload takes over: caches by name.
 #[derive(Clone, Debug, Default)]
-pub struct Kept(HashMap<String, Arc<Shared>>);
+pub struct Kept {
+    shared: HashMap<String, Arc<Shared>>,
+    answers: HashMap<String, Arc<Answers>>,
+}
 
 /// A cache with the ticket keys that belong to it.
 #[derive(Debug)]
@@ -24,11 +28,16 @@ impl Kept {
     /// The cache of this name and size, that of the configuration before if there was one.
     pub fn shared(&mut self, name: &str, size: u64) -> Arc<Shared> {
         let room = usize::try_from(size / 256).unwrap_or(usize::MAX);
-        let old = self.0.get(name).filter(|old| old.cache.room == room).cloned();
+        let old = self.shared.get(name).filter(|old| old.cache.room == room).cloned();
         let shared =
             old.unwrap_or_else(|| Arc::new(Shared { cache: Arc::new(Cache::new(room)), keys: Mutex::default() }));
-        self.0.insert(name.to_owned(), Arc::clone(&shared));
+        self.shared.insert(name.to_owned(), Arc::clone(&shared));
         shared
+    }
+
+    /// The answers of responders under this name.
+    pub fn answers(&mut self, name: &str) -> Arc<Answers> {
+        Arc::clone(self.answers.entry(name.to_owned()).or_default())
     }
 }
 

@@ -52,27 +52,70 @@ pub enum Purpose {
     Server,
 }
 
+/// A certificate of an authority, with the names by which it is found.
+#[derive(Debug)]
+struct Root {
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    der: CertificateDer<'static>,
+}
+
 /// Authorities, revocations, and how far to trust.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// Certificates of authorities.
-    pub roots: Vec<CertificateDer<'static>>,
+    roots: Vec<Root>,
     /// Lists of revoked certificates; where there are any, every certificate needs one.
-    pub crls: Vec<Vec<u8>>,
+    crls: Vec<Vec<u8>>,
     /// How many certificates may stand between the first one and its authority.
-    pub depth: usize,
+    depth: usize,
 }
 
 impl Trust {
+    /// Trusts these authorities, with lists of what they revoked, over at most `depth` certificates between.
+    pub fn new(roots: Vec<CertificateDer<'static>>, crls: Vec<Vec<u8>>, depth: usize) -> Self {
+        let root = |der: CertificateDer<'static>| {
+            let (_, cert) = X509Certificate::from_der(&der).ok()?;
+            let (subject, issuer) = (cert.subject().as_raw().to_vec(), cert.issuer().as_raw().to_vec());
+            Some(Root { subject, issuer, der })
+        };
+        Self { roots: roots.into_iter().filter_map(root).collect(), crls, depth }
+    }
+
+    /// The authorities that may matter for these certificates: of hundreds only those are taken apart.
+    fn relevant(&self, sent: &[Cert<'_>]) -> Vec<Cert<'_>> {
+        let mut names: Vec<&[u8]> = sent.iter().map(|cert| cert.parsed.issuer().as_raw()).collect();
+        let (mut found, mut left) = (Vec::new(), self.roots.iter().collect::<Vec<_>>());
+        while let Some(name) = names.pop() {
+            left.retain(|root| {
+                let is_it = root.subject == name || sent.iter().any(|cert| cert.der == &*root.der);
+                if is_it {
+                    names.push(&root.issuer);
+                    found.extend(Cert::read(&root.der));
+                }
+                !is_it
+            });
+        }
+        found
+    }
+
     /// Judges a chain.
     pub fn judge(&self, chain: &[CertificateDer<'_>], purpose: Purpose) -> Result<(), Unfit> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         self.judge_at(chain, purpose, i64::try_from(now).unwrap_or(i64::MAX))
     }
 
+    /// The certificates from the first one to its authority, if they can be trusted.
+    pub fn path_of(&self, chain: &[CertificateDer<'_>], purpose: Purpose) -> Option<Vec<Vec<u8>>> {
+        self.judge(chain, purpose).ok()?;
+        let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
+        let roots = self.relevant(&sent);
+        let (path, _) = self.path(sent.first()?, sent.get(1..).unwrap_or_default(), &roots);
+        Some(path.iter().map(|cert| cert.der.to_vec()).collect())
+    }
+
     fn judge_at(&self, chain: &[CertificateDer<'_>], purpose: Purpose, now: i64) -> Result<(), Unfit> {
         let sent: Vec<Cert<'_>> = chain.iter().map_while(|der| Cert::read(der)).collect();
-        let roots: Vec<Cert<'_>> = self.roots.iter().filter_map(|der| Cert::read(der)).collect();
+        let roots = self.relevant(&sent);
         let leaf = sent.first().ok_or(MALFORMED)?;
         let (path, mut verdict) = self.path(leaf, sent.get(1..).unwrap_or_default(), &roots);
         // OpenSSL goes on to the end, and what it finds last is what is reported.
@@ -141,7 +184,7 @@ impl Trust {
         let lists = self.crls.iter().filter_map(|der| Some((der, CertificateRevocationList::from_der(der).ok()?.1)));
         let mut ours = lists.filter(|(_, list)| list.issuer().as_raw() == cert.parsed.issuer().as_raw());
         let (der, list) = ours.next().ok_or(NO_CRL)?;
-        let parts = Parts::of(der).ok_or(BAD_CRL_SIGNATURE)?;
+        let parts = Signed::of(der).ok_or(BAD_CRL_SIGNATURE)?;
         if !issuer.signed(parts.tbs, parts.algorithm, parts.signature) {
             return Err(BAD_CRL_SIGNATURE);
         }
@@ -175,14 +218,16 @@ struct Cert<'a> {
 }
 
 /// A signed structure: what is signed, how, and the signature.
-struct Parts<'a> {
-    tbs: &'a [u8],
+pub struct Signed<'a> {
+    /// What is signed.
+    pub tbs: &'a [u8],
     algorithm: &'a [u8],
     signature: &'a [u8],
 }
 
-impl<'a> Parts<'a> {
-    fn of(der: &'a [u8]) -> Option<Self> {
+impl<'a> Signed<'a> {
+    /// Takes `der` apart.
+    pub fn of(der: &'a [u8]) -> Option<Self> {
         let (_, body, _) = pem::element(der)?;
         let (tbs, rest) = pem::split(body)?;
         let (_, algorithm, rest) = pem::element(rest)?;
@@ -194,7 +239,7 @@ impl<'a> Parts<'a> {
 impl<'a> Cert<'a> {
     fn read(der: &'a [u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
-        let Parts { tbs, algorithm, signature } = Parts::of(der)?;
+        let Signed { tbs, algorithm, signature } = Signed::of(der)?;
         Some(Self { der, parsed, tbs, algorithm, signature })
     }
 
@@ -234,6 +279,21 @@ impl<'a> Cert<'a> {
         let mut fitting = all.filter(|known| known.signature_alg_id().as_ref() == algorithm);
         fitting.any(|known| key.verifies(*known, message, signature))
     }
+}
+
+/// Whether the key of `cert` made that signature.
+pub fn signed_by(cert: &[u8], signed: &Signed<'_>) -> bool {
+    Cert::read(cert).is_some_and(|cert| cert.signed(signed.tbs, signed.algorithm, signed.signature))
+}
+
+/// The certificate that signed `cert`.
+pub fn issuer_among<'a>(cert: &[u8], others: &'a [CertificateDer<'static>]) -> Option<&'a CertificateDer<'static>> {
+    let cert = Cert::read(cert)?;
+    others.iter().find(|other| {
+        Cert::read(other).is_some_and(|other| {
+            cert.may_be_issued_by(&other) && other.signed(cert.tbs, cert.algorithm, cert.signature)
+        })
+    })
 }
 
 /// The key inside a `SubjectPublicKeyInfo`.
