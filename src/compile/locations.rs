@@ -62,7 +62,7 @@ impl Sealer<'_> {
             env: self.env,
             logs: self.logs,
             upstreams: self.upstreams,
-            charset: None,
+            charset: conf.charset.charset.clone(),
             server_names: &self.server_names,
         };
         match conf.seal(self.main, &mut cx) {

@@ -15,6 +15,7 @@ use crate::modules::seal::{LogFiles, Sealed};
 use crate::table::Table;
 
 mod blocks;
+mod foreign;
 pub mod later;
 mod listens;
 mod locations;
