@@ -26,7 +26,12 @@ pub mod paths {
 
 /// What the command line says.
 #[derive(Debug, Default, Parser)]
-#[command(name = "nginx", disable_help_flag = true, disable_version_flag = true)]
+#[command(
+    name = "nginx",
+    about = "a memory-safe server for nginx configurations",
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
 pub struct Options {
     /// Show the help.
     #[arg(short = '?', action = ArgAction::SetTrue)]
@@ -221,5 +226,5 @@ pub fn build() -> String {
     if !has("cache") {
         out.push_str(" --without-http-cache");
     }
-    format!("{}built with rustc\n{out}\n", version())
+    format!("{}built with rustc\nbuilt with rustls (AWS-LC)\nTLS SNI support enabled\n{out}\n", version())
 }

@@ -50,6 +50,7 @@ fn table(path: &Path) -> Table {
         prefix: scratch.join(""),
         globals: String::new(),
         files: Arc::new(Disk::default()),
+        tls: Default::default(),
         logs: LogFiles::default(),
         zones: Default::default(),
         upstreams: Default::default(),

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use super::blocks::{Kind, LocationBlock, ScopeBlock};
 use crate::conf::{Diag, Env};
 use crate::http::host::Name;
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Conf, Main, Seal};
 use crate::table::tree::{Entry, Match};
 use crate::table::{Definitions, Location, Locations};
+use crate::upstream::Upstreams;
 
 /// What sealing needs on its way through the tree; findings gather in `problems`.
 pub struct Sealer<'a> {
@@ -21,6 +22,8 @@ pub struct Sealer<'a> {
     pub env: &'a mut Env,
     /// Log files.
     pub logs: &'a mut LogFiles,
+    /// Caches of TLS sessions.
+    pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
     /// The variables.
@@ -61,6 +64,7 @@ impl Sealer<'_> {
         let mut cx = Seal {
             env: self.env,
             logs: self.logs,
+            tls: self.tls,
             upstreams: self.upstreams,
             charset: conf.charset.charset.clone(),
             server_names: &self.server_names,

@@ -11,8 +11,9 @@ use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 mod blocks;
 mod foreign;
@@ -38,6 +39,8 @@ pub struct Input {
     pub logs: LogFiles,
     /// Zones of the configuration before.
     pub zones: Zones,
+    /// Caches of TLS sessions that are in use already.
+    pub tls: crate::net::tls::Kept,
     /// Upstream groups that are in use.
     pub upstreams: Sealed,
     /// The log to use where the configuration names none.
@@ -72,6 +75,7 @@ pub fn compile(input: &Input) -> Output {
         access_log: input.access_log.clone(),
         zones: input.zones.next(),
         temp_paths: BTreeSet::new(),
+        transparent: false,
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -36,6 +36,8 @@ pub struct Env {
     pub zones: super::zones::Zones,
     /// Directories of temporary files that the configuration names.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others (`proxy_bind … transparent`).
+    pub transparent: bool,
 }
 
 impl Env {

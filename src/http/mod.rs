@@ -1,6 +1,7 @@
 //! Requests, headers, values and bodies (RFC 9110), and the HTTP/1 wire (RFC 9112).
 
 pub mod agent;
+pub mod attempts;
 pub mod basic;
 pub mod body;
 pub mod core;
@@ -29,6 +30,7 @@ pub mod subrequest;
 pub mod symlinks;
 pub mod syslog;
 pub mod temp;
+pub mod tls;
 pub mod uri;
 pub mod value;
 pub mod variable;

@@ -10,6 +10,7 @@ pub mod resolver;
 pub mod stream;
 pub mod syslog;
 pub mod timer;
+pub mod tls;
 
 pub use log::{ErrorLog, Level, LogFile, Sink};
 pub use stream::Stream;

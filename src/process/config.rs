@@ -12,9 +12,10 @@ use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
 use crate::conf::zones::Zones;
 use crate::modules::process::Process;
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
 use crate::net::ErrorLog;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 /// A configuration that compiled.
 pub struct Config {
@@ -26,6 +27,7 @@ pub struct Config {
     pub error_log: ErrorLog,
     /// The open log files.
     pub logs: LogFiles,
+    transparent: bool,
     /// Who workers are; none where the master is not root.
     pub identity: Option<Identity>,
 }
@@ -39,6 +41,7 @@ impl Config {
             process: table.process.clone(),
             error_log: table.error_log.clone(),
             logs: table.logs.clone(),
+            transparent: table.transparent,
         })
     }
 
@@ -56,7 +59,7 @@ impl Config {
             let process = &config.process;
             let limits = (process.worker_rlimit_nofile, process.worker_rlimit_core, process.worker_priority);
             let own = (process.env.clone(), process.working_directory.clone(), process.worker_hardening);
-            (limits, own, config.identity.clone())
+            (limits, own, config.identity.clone(), config.transparent)
         };
         begins_with(self) == begins_with(other)
     }
@@ -103,6 +106,7 @@ impl Plan {
         let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
         input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
         input.zones = before.map(|table| table.zones.clone()).unwrap_or_default();
+        input.tls = before.map(|table| table.tls.clone()).unwrap_or_default();
         compile::compile(&input)
     }
 
@@ -115,6 +119,7 @@ impl Plan {
             logs,
             upstreams: Sealed::default(),
             zones: Zones::default(),
+            tls: Default::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
         }

@@ -39,6 +39,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let serves = !(options.test || options.dump || options.signal.is_some());
     if serves {
         title::become_master();
+        title::name_master();
     }
     let (plan, mut output) = Plan::new(options).compile(LogFiles::default());
     findings::check_user(&mut output, options.test || options.dump);

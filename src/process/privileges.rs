@@ -13,7 +13,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::modules::process::Process;
-use crate::net::{ErrorLog, Level};
+use crate::net::Level;
+use crate::table::Table;
 
 /// Who a worker is, where the master is root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,8 @@ impl Identity {
 }
 
 /// Makes this process what a worker shall be. Comes before any thread starts: threads inherit it.
-pub fn give_up(process: &Process, log: &ErrorLog) -> Result<()> {
+pub fn give_up(table: &Table) -> Result<()> {
+    let (process, log) = (&table.process, &table.error_log);
     let complain = |what: String| log.write(Level::Alert, None, &what);
     if process.worker_priority != 0 {
         // SAFETY: plain numbers go in and out.
@@ -65,7 +67,7 @@ pub fn give_up(process: &Process, log: &ErrorLog) -> Result<()> {
         }
     }
     if let Some(identity) = Identity::of(process)? {
-        become_user(&identity)?;
+        become_user(&identity, table.transparent)?;
     }
     if process.worker_rlimit_core.is_some_and(|limit| limit > 0) {
         prctl::set_dumpable(true).context("prctl(PR_SET_DUMPABLE) failed")?;
@@ -81,8 +83,8 @@ pub fn give_up(process: &Process, log: &ErrorLog) -> Result<()> {
     Ok(())
 }
 
-/// Takes the identity on, with nothing left of root but what binding to foreign addresses needs.
-fn become_user(identity: &Identity) -> Result<()> {
+/// Takes the identity on, with nothing left of root; but `transparent` needs the right to bind to foreign addresses.
+fn become_user(identity: &Identity, transparent: bool) -> Result<()> {
     let Identity { name, user, group } = identity;
     nix::unistd::setgid(*group).with_context(|| format!("setgid({group}) failed"))?;
     nix::unistd::initgroups(name, *group)
@@ -90,13 +92,13 @@ fn become_user(identity: &Identity) -> Result<()> {
     if user.is_root() {
         return Ok(());
     }
-    prctl::set_keepcaps(true).context("prctl(PR_SET_KEEPCAPS, 1) failed")?;
+    prctl::set_keepcaps(transparent).context("prctl(PR_SET_KEEPCAPS, 1) failed")?;
     nix::unistd::setuid(*user).with_context(|| format!("setuid({user}) failed"))?;
-    let kept = CapsHashSet::from([Capability::CAP_NET_RAW]);
-    let may = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = kept.intersection(&may).copied().collect();
-    caps::set(None, CapSet::Effective, &kept).context("capset() failed")?;
-    caps::set(None, CapSet::Permitted, &kept).context("capset() failed")?;
+    if transparent {
+        let kept = CapsHashSet::from([Capability::CAP_NET_RAW]);
+        caps::set(None, CapSet::Effective, &kept).context("capset() failed")?;
+        caps::set(None, CapSet::Permitted, &kept).context("capset() failed")?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     let signals = Signals::listen()?;
     let pid = PidFile::write(&config.process)?;
     redirect_stderr(&config.error_log, &config.logs)?;
-    privileges::give_up(&config.process, &config.error_log)?;
+    privileges::give_up(&table)?;
     let mut single = Single { options, config, listeners, crew: Crew::new()? };
     single.serve(table)?;
     starter.release();

@@ -117,7 +117,7 @@ impl Worker {
                 self.take_logs(logs, descriptors);
                 let table = Arc::new(self.compile(&plan)?);
                 if self.table.is_none() {
-                    privileges::give_up(&table.process, &table.error_log)?;
+                    privileges::give_up(&table)?;
                 }
                 let slots: Vec<Slot> = sockets.into_iter().map(|(slot, _)| slot).collect();
                 self.crew.serve(&table, threads, &slots, new)?;

@@ -14,6 +14,7 @@ use crate::http::h1::parse::Span;
 use crate::http::headers::Field;
 use crate::http::request::Version;
 use crate::http::{Client, Headers, Known, Method, Request, Scope, host, uri};
+use crate::modules::ssl;
 use crate::net::Level;
 use crate::table::{Listen, Server};
 
@@ -44,6 +45,7 @@ pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: 
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
     let refused =
         filled.and_then(|()| check(&mut request)).err().map(|(status, log)| refuse(&mut request, status, &log));
+    let refused = refused.or_else(|| insecure(&mut request, listen, &server));
     (request, server, refused)
 }
 
@@ -82,6 +84,18 @@ pub fn reading(request: &Request) -> &'static str {
     if request.target.is_empty() { "line" } else { "headers" }
 }
 
+/// What TLS has against a request.
+fn insecure(request: &mut Request, listen: &Listen, server: &Server) -> Option<u16> {
+    let settings = &server.root.loc.ssl;
+    if ssl::is_misdirected(settings, request) {
+        let log = "client attempted to request the server name different from the one that was negotiated";
+        return Some(refuse(request, 421, log));
+    }
+    let status = ssl::refuse(settings, request, listen.ssl)?;
+    request.keep_alive = false;
+    Some(status)
+}
+
 fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
     if !log.is_empty() {
         let stage = if log.ends_with("request line") { "" } else { " while reading client request headers" };
@@ -93,7 +107,8 @@ fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
 
 type Refusal = (u16, String);
 
-fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Box<Request> {
+/// A request of which nothing is known but its connection.
+pub fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Box<Request> {
     let part = |span: &Span| head.bytes.slice(span.start as usize..span.end as usize);
     let line = head.line.as_ref();
     let method_name = line.map_or(Bytes::new(), |line| part(&line.method));
@@ -197,7 +212,13 @@ fn set_host(request: &mut Request, listen: &Arc<Listen>, text: &Bytes) -> Option
 }
 
 fn find_server(request: &mut Request, listen: &Arc<Listen>) -> Arc<Server> {
-    let host = request.host.clone();
+    let mut host = request.host.clone();
+    if host.is_empty()
+        && let Some(asked) = request.client.stream.asked()
+    {
+        // Who names no host has said it in the handshake.
+        host = asked.to_ascii_lowercase().into();
+    }
     let Some((server, groups)) = listen.servers.find(&host) else { return Arc::clone(&listen.default) };
     if let Some((pattern, groups)) = groups {
         for (name, group) in pattern.names() {

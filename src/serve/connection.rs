@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, build, phases, preface};
+use super::{Worker, build, phases, preface, secure};
 use crate::http::core::Lingering;
 use crate::http::flow::{Cause, Fault, Side};
 use crate::http::h1::parse::BadLine;
@@ -78,6 +78,9 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
+    }
+    if listen.ssl {
+        secure::handshake(client, &listen).await?;
     }
     loop {
         let pipelined = idle.is_some() && !client.input.borrow().is_empty();

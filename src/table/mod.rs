@@ -9,8 +9,9 @@ use bytes::Bytes;
 use crate::conf::names::VarId;
 use crate::conf::zones::Zones;
 use crate::http::{Builtin, Core, Definition, Method, Request, Scope};
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Loc, process};
+use crate::upstream::Upstreams;
 
 pub mod listen;
 pub mod names;
@@ -34,8 +35,12 @@ pub struct Table {
     pub logs: LogFiles,
     /// Zones, for the next configuration.
     pub zones: Zones,
+    /// Caches of TLS sessions, for the next table.
+    pub tls: crate::net::tls::Kept,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others.
+    pub transparent: bool,
 }
 
 /// A virtual server.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Conf;
-use super::pool::Connection;
+use super::pool::{self, Connection};
 use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Stage};
 use crate::net::Stream;
@@ -21,7 +21,11 @@ use crate::net::timer::within;
 pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Result<Connection, Fault> {
     let full =
         |limit| Fault { side: Side::Here, stage: Stage::Connect, cause: Cause::Protocol(counts::not_enough(limit)) };
-    let open = Open::new().map_err(full)?;
+    let again = |_| {
+        pool::make_room();
+        Open::new()
+    };
+    let open = Open::new().or_else(again).map_err(full)?;
     let opening = async {
         Ok::<Stream, io::Error>(match at {
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),

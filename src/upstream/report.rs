@@ -22,14 +22,6 @@ pub fn stage_of(failed: &Option<Failed>) -> &'static str {
     failed.as_ref().map_or_else(|| stage(Stage::Head), |failed| failed.stage)
 }
 
-/// Notes the server and the URI that was sent to it for the error log; `head` begins with the request line.
-pub fn url(request: &mut Request, server: &[u8], head: &[u8]) {
-    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let uri = line.split(|&b| b == b' ').nth(1).unwrap_or_default();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    request.upstream.url = Some(format!("http://{}{}", text(server), text(uri)));
-}
-
 /// The sentence of a fault in a body whose head had left already.
 pub fn body(fault: &Fault) -> String {
     match &fault.cause {
@@ -63,7 +55,10 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
             }
         }
     };
-    request.log(level, &format!("{text} while {stage_text}"));
+    // A protocol may have said all there is to say.
+    if !text.is_empty() {
+        request.log(level, &format!("{text} while {stage_text}"));
+    }
 }
 
 /// Which part of a unix socket's path is to blame, where nginx leaves one guessing.

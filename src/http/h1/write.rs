@@ -88,12 +88,13 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
     }
     out.extend_from_slice(b"\r\n");
     let core = request.core();
-    if let Some(server) = head.server.clone().or_else(|| server(core, request)) {
+    if !head.has_server
+        && let Some(server) = server(core, request)
+    {
         field(out, b"Server", &server);
     }
-    match &head.date {
-        Some(date) => field(out, b"Date", date),
-        None => field(out, b"Date", clock::now().1.http.as_bytes()),
+    if !head.has_date {
+        field(out, b"Date", clock::now().1.http.as_bytes());
     }
     if let Some(kind) = head.content_type.as_ref().filter(|kind| !kind.is_empty()) {
         out.extend_from_slice(b"Content-Type: ");
@@ -167,8 +168,9 @@ fn location(request: &Request, head: &mut Head, out: &mut Vec<u8>) -> Option<Byt
             None => b"localhost".to_vec(),
         }
     };
-    let mut url = [b"http://".as_slice(), &host].concat();
-    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != 80) {
+    let (scheme, port): (&[u8], u16) = if request.is_tls() { (b"https://", 443) } else { (b"http://", 80) };
+    let mut url = [scheme, &host].concat();
+    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != port) {
         url.extend_from_slice(format!(":{}", local.port()).as_bytes());
     }
     url.extend_from_slice(&location);

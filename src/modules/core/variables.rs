@@ -32,7 +32,11 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("host", |core, r, _, out| put(out, if r.host.is_empty() { &core.server.name } else { &r.host })),
     variable("http_", |_, r, name, out| join(out, fields(&r.headers, name), name)),
     variable("cookie_", |_, r, name, out| cookie(r, name, out)),
-    variable("content_length", |_, r, _, out| r.header(Known::ContentLength).is_some_and(|v| put(out, &v))),
+    variable("content_length", |_, r, _, out| match r.headers.get(Known::ContentLength) {
+        Some(value) => put(out, value),
+        // The length of a body in chunks is known once it was read.
+        None => r.body.is_chunked() && r.body.is_done() && r.body.kept().len().is_some_and(|length| number(out, length)),
+    }),
     variable("content_type", |_, r, _, out| join(out, r.headers.all(Known::ContentType), b"content_type")),
     variable("is_request_port", |_, r, _, out| put(out, if r.host_port.is_empty() { b"" } else { b":" })),
     variable("request_port", |_, r, _, out| put(out, &r.host_port)),
@@ -79,8 +83,8 @@ pub const VARIABLES: &[Variable<Core>] = &[
         _ => false,
     }),
     variable("pipe", |_, r, _, out| put(out, if r.pipelined { b"p" } else { b"." })),
-    variable("scheme", |_, _, _, out| put(out, b"http")),
-    variable("https", |_, _, _, out| put(out, b"")),
+    variable("scheme", |_, r, _, out| put(out, if r.is_tls() { b"https" } else { b"http" })),
+    variable("https", |_, r, _, out| put(out, if r.is_tls() { b"on" } else { b"" })),
     // Files.
     variable("document_root", |core, r, _, out| put(out, &core.document_root(r))),
     variable("realpath_root", |core, r, _, out| {
