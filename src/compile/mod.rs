@@ -37,10 +37,10 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
-    /// Zones of the configuration before.
-    pub zones: Zones,
     /// Caches of TLS sessions that are in use already.
     pub tls: crate::net::tls::Kept,
+    /// Zones of the configuration before.
+    pub zones: Zones,
     /// Upstream groups that are in use.
     pub upstreams: Sealed,
     /// The log to use where the configuration names none.

@@ -105,8 +105,8 @@ impl Plan {
     pub fn compile_again(&self, logs: LogFiles, before: Option<&Table>) -> Output {
         let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
         input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
-        input.zones = before.map(|table| table.zones.clone()).unwrap_or_default();
         input.tls = before.map(|table| table.tls.clone()).unwrap_or_default();
+        input.zones = before.map(|table| table.zones.clone()).unwrap_or_default();
         compile::compile(&input)
     }
 
@@ -118,8 +118,8 @@ impl Plan {
             files,
             logs,
             upstreams: Sealed::default(),
-            zones: Zones::default(),
             tls: Default::default(),
+            zones: Zones::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
         }

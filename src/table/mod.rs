@@ -33,10 +33,10 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
-    /// Zones, for the next configuration.
-    pub zones: Zones,
     /// Caches of TLS sessions, for the next table.
     pub tls: crate::net::tls::Kept,
+    /// Zones, for the next configuration.
+    pub zones: Zones,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others.

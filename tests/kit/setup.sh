@@ -8,6 +8,7 @@ wanted() {
 nginx nginx-light
 fail2ban-regex fail2ban
 python3 python3 python3-venv
+openssl openssl
 chromedriver chromium-driver chromium"
     [ "${1:-}" != bench ] || echo "wrk wrk"
 }
