@@ -103,6 +103,7 @@ fn compiled(path: &Path, text: &[u8], prefix: &Path) -> Output {
         upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     })
 }
 

@@ -56,6 +56,7 @@ fn table(path: &Path) -> Table {
         upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     });
     let _ = fs::remove_dir_all(scratch);
     let findings: Vec<_> = output.diags.iter().map(|diag| diag.render(&output.sources)).collect();

@@ -47,6 +47,8 @@ pub struct Input {
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// The directory of temporary files, where it is not the prefix.
+    pub temp: Option<PathBuf>,
 }
 
 /// What came of it: all findings in nginx's order, and the table if none of them forbids it.
@@ -74,6 +76,7 @@ pub fn compile(input: &Input) -> Output {
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
         zones: input.zones.next(),
+        temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
         transparent: false,
     };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::flow::Flow;
 use super::request::{Request, Version};
 use super::value::Value;
-use crate::conf::field::Buffers;
+use crate::conf::field::{Buffers, TempPath};
 use crate::conf::{List, Local};
 use crate::net::ErrorLog;
 use crate::net::resolver::Resolver;
@@ -145,7 +145,7 @@ pub struct Core {
     pub client_max_body_size: u64,
     pub client_body_buffer_size: u64,
     pub client_body_timeout: Duration,
-    pub client_body_temp_path: PathBuf,
+    pub client_body_temp_path: TempPath,
     pub client_body_in_file_only: InFileOnly,
     /// Whether something asks for the name of a body's file.
     pub request_body_file_named: bool,
@@ -177,6 +177,7 @@ pub struct Core {
     pub log_subrequest: bool,
     pub recursive_error_pages: bool,
     pub post_action: Option<Bytes>,
+    pub early_hints: Vec<Value>,
     pub error_pages: List<ErrorPage>,
     pub server_tokens: Tokens,
     pub if_modified_since: IfModifiedSince,
@@ -206,7 +207,7 @@ impl Default for Core {
             client_max_body_size: 1 << 20,
             client_body_buffer_size: 16 << 10,
             client_body_timeout: seconds(60),
-            client_body_temp_path: PathBuf::from("client_body_temp"),
+            client_body_temp_path: TempPath::default(),
             client_body_in_file_only: InFileOnly::Off,
             request_body_file_named: false,
             keepalive_timeout: seconds(75),
@@ -237,6 +238,7 @@ impl Default for Core {
             log_subrequest: false,
             recursive_error_pages: false,
             post_action: None,
+            early_hints: Vec::new(),
             error_pages: List::default(),
             server_tokens: Tokens::On,
             if_modified_since: IfModifiedSince::Exact,

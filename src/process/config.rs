@@ -89,6 +89,7 @@ impl Plan {
             prefix: options.prefix(),
             globals: options.globals.clone().unwrap_or_default(),
             error_log: options.error_log(),
+            temp: options.prefix.is_none().then(|| paths::TEMP.into()),
             snapshot: Arc::default(),
         }
     }
@@ -122,6 +123,7 @@ impl Plan {
             zones: Zones::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
+            temp: self.temp.clone(),
         }
     }
 }

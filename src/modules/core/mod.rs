@@ -149,6 +149,10 @@ impl super::Module for Module {
         on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
+        on("early_hints", SCOPES, 1..=255, |c, a| {
+            c.core.early_hints = a.words().map(|word| Value::read(word, a)).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
         on("post_action", SCOPES_IF, 1..=1, |c, a| {
             c.core.post_action = Some(Bytes::copy_from_slice(a.word(0)));
             Ok(())
@@ -221,8 +225,11 @@ impl super::Module for Module {
         conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx));
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
-        conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
-        cx.env.temp_paths.insert(conf.core.client_body_temp_path.clone());
+        let bodies = &mut conf.core.client_body_temp_path.path;
+        if bodies.as_os_str().is_empty() {
+            *bodies = cx.env.temp_path("client_body");
+        }
+        cx.env.makes(bodies);
         // Locals do not survive a clone, but the value itself moves.
         conf.core.location = conf.place.0.name;
         Ok(conf.core)
