@@ -203,8 +203,7 @@ pub fn build() -> String {
         "stub_status",
         "random_index",
     ];
-    let rows = crate::modules::rows();
-    let has = |name: &str| crate::modules::NAMES.contains(&name) || rows.iter().any(|row| row.module == name);
+    let has = crate::modules::has;
     let mut out = format!("configure arguments: --prefix={}", paths::PREFIX.trim_end_matches('/'));
     for (option, path) in [
         ("conf-path", paths::CONF),

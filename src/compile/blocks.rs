@@ -282,6 +282,10 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let Some(row) = self.row(item, &mut place) else { continue };
+            if item.name.text == b"load_module" && !inner.is_empty() {
+                self.report(Err(Problem::tail("is specified too late")), item);
+                continue;
+            }
             let mut args = Args::new(item, self.env);
             let result = match &row.set {
                 Sets::Scope(set) => set(conf, &mut args),

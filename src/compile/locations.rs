@@ -66,7 +66,7 @@ impl Sealer<'_> {
             logs: self.logs,
             tls: self.tls,
             upstreams: self.upstreams,
-            charset: None,
+            charset: conf.charset.charset.clone(),
             server_names: &self.server_names,
         };
         match conf.seal(self.main, &mut cx) {

@@ -16,6 +16,7 @@ use crate::table::Table;
 use crate::upstream::groups::Sealed;
 
 mod blocks;
+mod foreign;
 pub mod later;
 mod listens;
 mod locations;

@@ -184,6 +184,7 @@ pub struct Core {
     pub max_ranges: u64,
     pub chunked_transfer_encoding: bool,
     pub etag: bool,
+    pub open_file_cache: super::open_files::OpenFiles,
     /// None follows all links.
     pub disable_symlinks: Option<Arc<super::symlinks::Symlinks>>,
     pub error_log: ErrorLog,
@@ -244,6 +245,7 @@ impl Default for Core {
             max_ranges: u64::MAX,
             chunked_transfer_encoding: true,
             etag: true,
+            open_file_cache: super::open_files::OpenFiles::default(),
             disable_symlinks: None,
             error_log: ErrorLog::default(),
             uninitialized_variable_warn: true,

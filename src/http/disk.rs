@@ -14,9 +14,11 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use lru::LruCache;
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 
+use super::open_files::Answers;
 use super::{Body, FilePart, Flow, Request, Response};
 use crate::conf::load::os_error;
 use crate::net::{Level, clock};
@@ -29,6 +31,7 @@ const GENERATION: usize = 8 << 20;
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a path leads to.
+#[derive(Clone)]
 pub enum Found {
     /// A regular file.
     File(Rc<Opened>),
@@ -69,13 +72,21 @@ struct Kept {
     bytes: usize,
 }
 
-thread_local!(static KEPT: RefCell<Kept> = RefCell::default());
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+    static OPENED: Answers<Found> = RefCell::new(LruCache::unbounded());
+    static SEEN: Answers<Metadata> = RefCell::new(LruCache::unbounded());
+}
 
 /// Opens `path`.
 pub fn open(request: &Request, path: &[u8]) -> io::Result<Found> {
     if let Some(links) = &request.core().disable_symlinks {
         return found(path, links.open(request, path)?, false);
     }
+    request.core().open_file_cache.find(&OPENED, path, || open_now(path))
+}
+
+fn open_now(path: &[u8]) -> io::Result<Found> {
     if let Some(kept) = KEPT.with_borrow_mut(|kept| kept.get(path))
         && std::fs::metadata(as_path(path)).is_ok_and(|found| Stamp::of(&found) == kept.stamp)
     {
@@ -88,7 +99,7 @@ pub fn open(request: &Request, path: &[u8]) -> io::Result<Found> {
 pub fn stat(request: &Request, path: &[u8]) -> io::Result<Metadata> {
     match &request.core().disable_symlinks {
         Some(links) => links.open(request, path)?.metadata(),
-        None => std::fs::metadata(as_path(path)),
+        None => request.core().open_file_cache.find(&SEEN, path, || std::fs::metadata(as_path(path))),
     }
 }
 

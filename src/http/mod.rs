@@ -18,6 +18,7 @@ pub mod marks;
 pub mod matcher;
 pub mod method;
 pub mod mime;
+pub mod open_files;
 pub mod password;
 pub mod pattern;
 pub mod pause;

@@ -290,10 +290,15 @@ macro_rules! modules {
 
 modules! {
     process, core, ssl, realip, rewrite,
-    map, geo, split_clients, limit_req, limit_conn, access, auth_basic, auth_request, referer, secure_link, charset,
+    map, geo, split_clients, limit_req, limit_conn, access, auth_basic, auth_request, referer, secure_link,
     try_files, upstream, proxy, uwsgi, fastcgi, scgi, memcached,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
-    not_modified, headers, gunzip, gzip, range, log,
+    not_modified, headers, gunzip, charset, gzip, range, log,
+}
+
+/// Whether there is a module of this name, in nginx's words without `ngx_http_` and `_module`.
+pub fn has(name: &str) -> bool {
+    NAMES.contains(&name) || rows().iter().any(|row| row.module == name)
 }
 
 /// Writes the log lines that this thread gathered.

@@ -83,6 +83,7 @@ impl super::Module for Module {
     type Loc = ();
 
     const MAIN_DIRECTIVES: &'static [Directive<Process>] = &[
+        many("load_module", MAIN, 1..=1, |_, a| load_module(a)),
         on("daemon", MAIN, 1..=1, |p, a| a.set(&mut p.daemon)),
         on("master_process", MAIN, 1..=1, |p, a| a.set(&mut p.master_process)),
         on("pid", MAIN, 1..=1, |p, a| a.set(&mut p.pid)),
@@ -149,4 +150,18 @@ fn priority(process: &mut Process, args: &mut Args<'_>) -> Result<(), Problem> {
     let number = units::number(digits).and_then(|number| i32::try_from(number).ok());
     process.worker_priority = minus * number.ok_or_else(|| Problem::tail("invalid value").at(0))?;
     Ok(())
+}
+
+/// What is built in needs no loading; nothing else can be loaded.
+fn load_module(args: &mut Args<'_>) -> Result<(), Problem> {
+    let word = args.word(0);
+    let file = word.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let name = text(file.strip_suffix(b".so").unwrap_or(file)).into_owned();
+    let bare = name.strip_prefix("ngx_http_").and_then(|name| name.strip_suffix("_module"));
+    let bare = bare.map(|name| name.strip_suffix("_filter").unwrap_or(name));
+    if bare.is_some_and(super::has) {
+        return Ok(());
+    }
+    let path = args.env.full_name(word);
+    Err(Problem::new(format!("dlopen() \"{}\" failed (the module \"{name}\" is not built in)", path.display())).at(0))
 }

@@ -68,7 +68,7 @@ pub struct Seal<'a> {
     pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
-    /// What `charset` says at this place, for those that are sealed after it and count characters.
+    /// What `charset` says at this place, for those that count characters.
     pub charset: Option<Value>,
     /// The names of the server around.
     pub server_names: &'a [Name],

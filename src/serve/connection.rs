@@ -109,6 +109,8 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
             client.stream.set_nodelay(true);
         }
+        // Who is told that this connection ends asks for nothing more on it.
+        request.keep_alive &= !worker.is_stopping();
         let kept = respond(&mut request, response, &location, &server).await;
         if kept && !worker.is_stopping() {
             idle = Some(core.keepalive_timeout);

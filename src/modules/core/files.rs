@@ -1,6 +1,7 @@
 //! `disable_symlinks` and `open_file_cache`: <https://nginx.org/en/docs/http/ngx_http_core_module.html#disable_symlinks>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Conf;
 use crate::conf::args::text;
@@ -38,24 +39,29 @@ pub fn disable_symlinks(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Prob
     Ok(())
 }
 
-/// Checks it. Small files stay in memory as it is, and the others are opened anew.
-pub fn open_file_cache(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    let mut max = false;
+/// `open_file_cache off | max=N [inactive=time]`.
+pub fn open_file_cache(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    let (mut max, mut inactive, mut off) = (None, 60, false);
     for (index, word) in args.words().enumerate() {
         let valid = match (word.strip_prefix(b"max="), word.strip_prefix(b"inactive=")) {
             (Some(number), _) => {
-                max = true;
-                units::number(number).is_some_and(|number| number > 0)
+                max = units::number(number).filter(|&number| number > 0);
+                max.is_some()
             }
-            (_, Some(time)) => units::sec(time).is_some(),
+            (_, Some(time)) => units::sec(time).inspect(|time| inactive = *time).is_some(),
             _ => {
-                max = true;
-                word == b"off"
+                off = word == b"off";
+                off
             }
         };
         if !valid {
             return Err(Problem::new(format!("invalid \"open_file_cache\" parameter \"{}\"", text(word))).at(index));
         }
     }
-    if max { Ok(()) } else { Err(Problem::new("\"open_file_cache\" must have the \"max\" parameter")) }
+    if max.is_none() && !off {
+        return Err(Problem::new("\"open_file_cache\" must have the \"max\" parameter"));
+    }
+    let max = max.filter(|_| !off).and_then(|max| usize::try_from(max).ok());
+    conf.core.open_file_cache.cache = max.map(|max| (max, Duration::from_secs(inactive)));
+    Ok(())
 }

@@ -204,9 +204,14 @@ impl super::Module for Module {
         on("aio_write", SCOPES, 1..=1, |_, a| a.set(&mut false)),
         on("disable_symlinks", SCOPES, 1..=2, files::disable_symlinks),
         on("open_file_cache", SCOPES, 1..=2, files::open_file_cache),
-        on("open_file_cache_valid", SCOPES, 1..=1, |_, a| a.set(&mut Seconds(0))),
-        on("open_file_cache_min_uses", SCOPES, 1..=1, ignored_number),
-        on("open_file_cache_errors", SCOPES, 1..=1, |_, a| a.set(&mut false)),
+        on("open_file_cache_valid", SCOPES, 1..=1, |c, a| {
+            let mut valid = Seconds(0);
+            a.set(&mut valid)?;
+            c.core.open_file_cache.valid = Duration::from_secs(valid.0);
+            Ok(())
+        }),
+        on("open_file_cache_min_uses", SCOPES, 1..=1, |c, a| a.set(&mut c.core.open_file_cache.min_uses)),
+        on("open_file_cache_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.core.open_file_cache.errors)),
         on("open_file_cache_events", SCOPES, 1..=1, |_, a| a.set(&mut false)),
     ];
 
