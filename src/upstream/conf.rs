@@ -127,6 +127,8 @@ pub struct Conf {
     pub ignore_headers: Vec<Bytes>,
     pub bind: Option<Value>,
     pub secure: super::secure::Conf,
+    /// What must be the same for places to share idle connections; the same settings have the same number after a reload.
+    pub tag: u64,
 }
 
 impl Default for Conf {
@@ -159,6 +161,7 @@ impl Default for Conf {
             ignore_headers: Vec::new(),
             bind: None,
             secure: super::secure::Conf::default(),
+            tag: 0,
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::Conf;
 use crate::http::headers::Known;
 
@@ -24,6 +26,9 @@ impl Shared {
         conf.pass_header.iter().for_each(|name| hidden.remove(name));
         let mut ignored = Names::default();
         conf.ignore_headers.iter().for_each(|name| ignored.insert(name));
+        let mut hash = DefaultHasher::new();
+        format!("{conf:?}").hash(&mut hash);
+        let conf = Conf { tag: hash.finish(), ..conf };
         Self { conf, hidden, ignored }
     }
 }
