@@ -23,7 +23,7 @@ fn configuration(dir: &TempDir, round: usize, port: u16, other: u16, upstreams: 
     let (even, path) = (round.is_multiple_of(2), dir.path().display());
     let second = if even { format!("listen 127.0.0.1:{other};") } else { String::new() };
     let order = if even { [upstreams[0], upstreams[1]] } else { [upstreams[1], upstreams[0]] };
-    let extra = if round % 3 == 0 { format!("server 127.0.0.1:{};", order[1]) } else { String::new() };
+    let extra = if round.is_multiple_of(3) { format!("server 127.0.0.1:{};", order[1]) } else { String::new() };
     let locations: String = (0..round % 7).map(|n| format!("location /{n} {{ return 404; }} ")).collect();
     format!(
         "worker_processes {threads}; events {{}} http {{ access_log {path}/access.log;

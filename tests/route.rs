@@ -52,9 +52,11 @@ fn table(path: &Path) -> Table {
         files: Arc::new(Disk::default()),
         tls: Default::default(),
         logs: LogFiles::default(),
+        zones: Default::default(),
         upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     });
     let _ = fs::remove_dir_all(scratch);
     let findings: Vec<_> = output.diags.iter().map(|diag| diag.render(&output.sources)).collect();

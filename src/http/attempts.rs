@@ -38,6 +38,8 @@ pub struct Attempt {
 pub struct Attempts {
     list: RefCell<Vec<Attempt>>,
     notes: RefCell<Vec<(Level, String)>>,
+    /// The fields behind the last reply's body.
+    pub trailers: RefCell<Headers>,
 }
 
 impl Attempts {

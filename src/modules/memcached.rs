@@ -62,10 +62,11 @@ impl super::Module for Module {
 
     fn seal(mut conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         let Some((pass, key)) = conf.pass.0 else { return Ok(None) };
+        conf.upstream.buffers.size = conf.upstream.buffer_size;
         (conf.upstream.buffering, conf.upstream.intercept_errors, conf.upstream.force_ranges) = (false, true, true);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
-            shared: Shared::seal(conf.upstream, &[]),
+            shared: Shared::seal(conf.upstream, "memcached", &[], cx.env)?,
             key,
             gzip_flag: conf.gzip_flag,
         })))

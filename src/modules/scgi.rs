@@ -11,7 +11,7 @@ use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
 
 /// `ngx_http_scgi_module`.
 pub struct Module;
@@ -52,11 +52,12 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("scgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        shared::check(&conf.upstream, "scgi")?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, &wire::CGI_HIDDEN),
+            shared: Shared::seal(conf.upstream, "scgi", &wire::CGI_HIDDEN, cx.env)?,
         })))
     }
 

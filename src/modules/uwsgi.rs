@@ -15,7 +15,7 @@ use crate::upstream::secure::{Dialer, SECURE};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
 
 /// `ngx_http_uwsgi_module`.
 pub struct Module;
@@ -66,13 +66,14 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI, SECURE], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        shared::check(&conf.upstream, "uwsgi")?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let byte = |modifier: u64| u8::try_from(modifier).unwrap_or(u8::MAX);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             dialer: pass.dialer(&SCHEME, &conf.upstream, "uwsgi_", cx.env)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, &HIDDEN),
+            shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, cx.env)?,
             modifiers: conf.modifiers.map(byte),
             string: conf.string,
         })))

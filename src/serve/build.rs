@@ -8,12 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::head::Head;
-use super::phases::CHANGES;
 use crate::conf::units;
 use crate::http::h1::Inbound;
 use crate::http::h1::parse::Span;
 use crate::http::headers::Field;
-use crate::http::request::{Sent, Upstream, Vars, Version};
+use crate::http::request::Version;
 use crate::http::{Client, Headers, Known, Method, Request, Scope, host, uri};
 use crate::modules::ssl;
 use crate::net::Level;
@@ -116,45 +115,15 @@ pub fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant
     let target = line.map_or(Bytes::new(), |line| part(&line.target));
     // An absolute form without a path means `/`.
     let target = if target.first() == Some(&b'?') { [b"/", &target[..]].concat().into() } else { target };
-    Box::new(Request {
-        client: Rc::clone(client),
-        real: None,
-        scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
-        line: line.map_or(Bytes::new(), |line| part(&line.line)),
-        method: Method::of(&method_name),
-        method_name,
-        version: line.map_or(Version::HTTP_10, |line| Version(line.version.min(1001))),
-        target,
-        uri: Bytes::new(),
-        args: Bytes::new(),
-        is_target: true,
-        plain: false,
-        headers: Headers::over(head.bytes.clone(), head.fields.len()),
-        host: Bytes::new(),
-        host_port: Bytes::new(),
-        content_length: None,
-        body: Inbound::length(Rc::clone(client), 0),
-        vars: Vars::default(),
-        internal: false,
-        pipelined: false,
-        request_id: std::cell::OnceCell::new(),
-        gzip: crate::http::gzip::State::default(),
-        keep_alive: false,
-        error_page: false,
-        error_status: 0,
-        location: None,
-        entered_if: None,
-        uri_changed: false,
-        broke: false,
-        uri_after_alias: false,
-        changes_left: CHANGES,
-        limit_rate: None,
-        upstream: Upstream::default(),
-        carried: crate::http::Head::default(),
-        sent: Sent::default(),
-        started,
-        head_len: head.bytes.len() as u64,
-    })
+    let mut request = Request::new(client, Arc::clone(&listen.default.root) as Arc<dyn Scope>, started);
+    request.line = line.map_or(Bytes::new(), |line| part(&line.line));
+    request.method = Method::of(&method_name);
+    request.method_name = method_name;
+    request.version = line.map_or(Version::HTTP_10, |line| Version(line.version.min(1001)));
+    request.target = target;
+    request.headers = Headers::over(head.bytes.clone(), head.fields.len());
+    request.head_len = head.bytes.len() as u64;
+    request
 }
 
 /// The host that an absolute target names.

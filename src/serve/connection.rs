@@ -225,6 +225,8 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         request.sent.trailers.borrow().clone()
     };
     writer.trailers = Some(&trailers);
+    let notes = || tell(request);
+    writer.notes = Some(&notes);
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
@@ -267,6 +269,13 @@ fn settle(request: &mut Request) {
 /// Reads what is left of a body, so that the next request begins where it should.
 async fn drain(request: &mut Request, core: &crate::http::Core) -> bool {
     request.body.is_done() || request.body.discard(core.lingering_time, core.lingering_timeout).await
+}
+
+/// Logs what a body came upon while it was under way.
+fn tell(request: &Request) {
+    for (level, text) in request.upstream.attempts.take_notes() {
+        request.log(level, &text);
+    }
 }
 
 fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {

@@ -10,6 +10,7 @@ use crate::http::Client;
 use crate::net::counts::Open;
 use crate::net::timer;
 use crate::table::Table;
+use crate::upstream::pool;
 
 pub mod accept;
 pub mod build;
@@ -58,6 +59,7 @@ impl Worker {
     /// Lets new requests see `table`; those under way finish on theirs.
     pub fn reload(&self, table: Arc<Table>) {
         Open::limit(table.process.worker_connections);
+        pool::keep(table.upstreams.all().map(|peers| peers.id));
         *self.table.borrow_mut() = table;
     }
 
@@ -75,6 +77,7 @@ impl Worker {
     /// Ends some idle connections: there are as many as there may be.
     pub fn make_room(&self) {
         self.crowd.set(CROWD);
+        pool::make_room();
         timer::wake_all();
     }
 

@@ -27,7 +27,7 @@ pub async fn respond<P: Protocol>(
     request: &mut Request,
 ) -> Flow {
     let first = request.upstream.attempts.borrow().len();
-    let reply = exchange::run(protocol, &shared.conf, peers, outgoing, request).await;
+    let reply = exchange::run(protocol, shared, peers, outgoing, request).await;
     if first > 0
         && let Some(attempt) = request.upstream.attempts.borrow_mut().get_mut(first)
     {
@@ -46,7 +46,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let headers = Rc::new(reply.head.headers.clone());
     request.upstream.headers = Some(Rc::clone(&headers));
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return target;
     }
     let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
@@ -56,7 +56,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
     let mut head = copy(protocol, shared, &headers, request);
@@ -73,7 +73,11 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let body = reply::body(reply, &shared.conf, Rate { limit: rate, after: 0 }, bodiless);
+    let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
+    let mut body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
+    if stores {
+        body = shared.conf.store.keep(body, &headers, &shared.limits, request);
+    }
     Flow::Respond(Box::new(Response { head, body }))
 }
 

@@ -2,15 +2,16 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>, <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parser::ast::Span;
 
+use super::connect::Bind;
 use super::method::Method;
+use super::store::Store;
 use crate::conf::args::text;
-use crate::conf::field::{Buffers, Seconds, Size, one_of};
+use crate::conf::field::{Buffers, Seconds, Size, TempPath, one_of};
 use crate::conf::units;
 use crate::conf::{Args, Contexts, Directive, Field, List, Problem, many, on};
 use crate::http::Value;
@@ -118,14 +119,20 @@ pub struct Conf {
     pub limit_rate: Option<Value>,
     pub max_temp_file_size: u64,
     pub temp_file_write_size: Option<u64>,
-    pub temp_path: Option<PathBuf>,
+    pub temp_path: Option<TempPath>,
+    /// Where the last of the sizes stands.
+    pub sized: Option<Span>,
     pub next_upstream: NextUpstream,
     pub next_upstream_tries: u64,
     pub next_upstream_timeout: Duration,
     pub hide_header: List<Bytes>,
     pub pass_header: List<Bytes>,
     pub ignore_headers: Vec<Bytes>,
-    pub bind: Option<Value>,
+    pub bind: Option<Bind>,
+    pub socket_rcvbuf: Option<Size>,
+    pub socket_sndbuf: Option<Size>,
+    pub pass_trailers: bool,
+    pub store: Store,
     pub secure: super::secure::Conf,
     /// What must be the same for places to share idle connections; the same settings have the same number after a reload.
     pub tag: u64,
@@ -153,6 +160,7 @@ impl Default for Conf {
             max_temp_file_size: 1 << 30,
             temp_file_write_size: None,
             temp_path: None,
+            sized: None,
             next_upstream: NextUpstream(NextUpstream::ERROR | NextUpstream::TIMEOUT),
             next_upstream_tries: 0,
             next_upstream_timeout: Duration::ZERO,
@@ -160,6 +168,10 @@ impl Default for Conf {
             pass_header: List::default(),
             ignore_headers: Vec::new(),
             bind: None,
+            socket_rcvbuf: None,
+            socket_sndbuf: None,
+            pass_trailers: false,
+            store: Store::default(),
             secure: super::secure::Conf::default(),
             tag: 0,
         }
@@ -168,30 +180,37 @@ impl Default for Conf {
 
 /// Rows without their prefix (`proxy_`, `uwsgi_`, …) that every protocol has.
 pub const CONNECTING: &[Directive<Conf>] = &[
-    on("bind", SCOPES, 1..=2, bind),
+    on("bind", SCOPES, 1..=2, |c, a| Bind::read(&mut c.bind, a)),
     on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
     on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
     on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
     on("read_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.read_timeout)),
-    on("buffer_size", SCOPES, 1..=1, |c, a| size(a, &mut c.buffer_size)),
+    on("buffer_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.buffer_size)),
     on("next_upstream_tries", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_tries)),
     on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
 ];
 
 /// Rows of the protocols that pass HTTP requests on.
 pub const PASSING: &[Directive<Conf>] = &[
-    on("buffers", SCOPES, 2..=2, |c, a| a.set(&mut c.buffers)),
-    on("busy_buffers_size", SCOPES, 1..=1, |c, a| size(a, c.busy_buffers_size.insert(0))),
+    on("buffers", SCOPES, 2..=2, |c, a| {
+        c.sized = Some(a.directive().name.span);
+        a.set(&mut c.buffers)
+    }),
+    on("busy_buffers_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| c.busy_buffers_size.insert(0))),
     on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
     on("request_buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.request_buffering)),
     on("ignore_client_abort", SCOPES, 1..=1, |c, a| a.set(&mut c.ignore_client_abort)),
     on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
+    on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf)),
+    on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf)),
+    on("store", SCOPES, 1..=1, |c, a| c.store.read(a)),
+    on("store_access", SCOPES, 1..=3, |c, a| c.store.read_access(a)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
     on("limit_rate", SCOPES, 1..=1, |c, a| a.set(&mut c.limit_rate)),
-    on("max_temp_file_size", SCOPES, 1..=1, |c, a| size(a, &mut c.max_temp_file_size)),
-    on("temp_file_write_size", SCOPES, 1..=1, |c, a| size(a, c.temp_file_write_size.insert(0))),
+    on("max_temp_file_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.max_temp_file_size)),
+    on("temp_file_write_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| c.temp_file_write_size.insert(0))),
     on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
     many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
     many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
@@ -211,10 +230,11 @@ pub const NEXT_MEMCACHED: &[Directive<Conf>] = &[on("next_upstream", SCOPES, 1..
     NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::MEMCACHED)
 })];
 
-fn size(args: &mut Args<'_>, field: &mut u64) -> Result<(), Problem> {
+fn sized(conf: &mut Conf, args: &mut Args<'_>, field: fn(&mut Conf) -> &mut u64) -> Result<(), Problem> {
     let mut size = Size(0);
     args.set(&mut size)?;
-    *field = size.0;
+    *field(conf) = size.0;
+    conf.sized = Some(args.directive().name.span);
     Ok(())
 }
 
@@ -241,19 +261,6 @@ fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
     }
     Ok(())
-}
-
-fn bind(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if args.word(0) == b"off" {
-        conf.bind = None;
-        return Ok(());
-    }
-    match args.get(1) {
-        None => {}
-        Some(b"transparent") => return Err(Problem::new("transparent proxying is not supported yet").at(1)),
-        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
-    }
-    args.set(&mut conf.bind)
 }
 
 /// One `server` of a group, before its name is resolved.

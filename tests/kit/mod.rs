@@ -6,6 +6,7 @@
 pub mod http;
 pub mod process;
 pub mod server;
+pub mod upstream;
 pub mod webdriver;
 pub mod ws;
 

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal, rewrite};
 use crate::conf::args::text;
+use crate::conf::field::Size;
 use crate::conf::{Args, Contexts, Diag, Directive, List, Local, Problem, many, on};
 use crate::http::h1::write::Writer;
 use crate::http::pattern::Pattern;
@@ -16,7 +17,7 @@ use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
 
 mod record;
 
@@ -70,6 +71,8 @@ impl super::Module for Module {
         many("fastcgi_param", SCOPES, 2..=3, |c, a| params::param(&mut c.params, a)),
         on("fastcgi_index", SCOPES, 1..=1, |c, a| a.set(&mut c.index)),
         on("fastcgi_split_path_info", SCOPES, 1..=1, split_path_info),
+        // A low-water mark for sending is not known to Linux.
+        on("fastcgi_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
         on("fastcgi_keep_conn", SCOPES, 1..=1, |c, a| a.set(&mut c.keep_conn)),
         many("fastcgi_catch_stderr", SCOPES, 1..=1, |c, a| {
             c.catch_stderr.push(Bytes::copy_from_slice(a.word(0)));
@@ -84,12 +87,13 @@ impl super::Module for Module {
         Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
+        shared::check(&conf.upstream, "fastcgi")?;
         let pass = match &conf.pass.0 {
             None => None,
             Some(pass) => Some(Box::new(Passing {
                 target: pass.seal(&SCHEME, cx.upstreams)?,
                 params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-                shared: Shared::seal(conf.upstream, &wire::CGI_HIDDEN),
+                shared: Shared::seal(conf.upstream, "fastcgi", &wire::CGI_HIDDEN, cx.env)?,
                 keep_conn: conf.keep_conn,
                 catch_stderr: conf.catch_stderr.to_vec(),
             })),

@@ -76,7 +76,7 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         fields: head::Fields::new(&conf.set_header),
         redirects,
         cookies: conf.cookies,
-        shared: Shared::seal(conf.upstream, &HIDDEN),
+        shared: Shared::seal(conf.upstream, "proxy", &HIDDEN, cx.env)?,
     })
 }
 

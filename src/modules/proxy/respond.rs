@@ -45,8 +45,8 @@ impl Protocol for Http1<'_> {
     fn head(&mut self, buf: &mut BytesMut, _: &Request) -> Result<Option<ReplyHead>, String> {
         loop {
             let Some(head) = wire::http(buf, self.head)? else { return Ok(None) };
-            // Interim responses but the change of protocols are read over.
-            if !(100..200).contains(&head.status) || head.status == 101 {
+            // Interim responses but hints and the change of protocols are read over.
+            if !(100..200).contains(&head.status) || matches!(head.status, 101 | 103) {
                 return Ok(Some(head));
             }
         }
