@@ -23,7 +23,7 @@ pub struct Choice {
     /// When the request began in milliseconds since 1970, where requests under way count.
     begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
-    tag: usize,
+    tag: u64,
     /// How it talks TLS, where it does.
     pub secure: Option<Rc<Dial>>,
     /// Tries that are left.
@@ -38,7 +38,7 @@ impl Choice {
         let tries = usable(primary) + usable(backup);
         let tried = vec![false; primary.peers.len()];
         let state = State::new(&peers.method, &peers.ring, request);
-        let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
+        let tag = if peers.keepalive_local { conf.tag } else { 0 };
         Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, secure: None }
     }
 
@@ -56,7 +56,7 @@ impl Choice {
     pub fn pool_key(&self) -> pool::Key {
         let (tier, place) = self.key();
         let tag = match &self.secure {
-            Some(secure) => self.tag ^ usize::try_from(secure.tag).unwrap_or(usize::MAX),
+            Some(secure) => self.tag ^ secure.tag,
             None => self.tag,
         };
         (self.peers.id, tier, place, tag)

@@ -134,6 +134,8 @@ pub struct Conf {
     pub pass_trailers: bool,
     pub store: Store,
     pub secure: super::secure::Conf,
+    /// What must be the same for places to share idle connections; the same settings have the same number after a reload.
+    pub tag: u64,
 }
 
 impl Default for Conf {
@@ -171,6 +173,7 @@ impl Default for Conf {
             pass_trailers: false,
             store: Store::default(),
             secure: super::secure::Conf::default(),
+            tag: 0,
         }
     }
 }

@@ -34,7 +34,7 @@ struct Idle {
 }
 
 /// A group, a server in it, and who may use the connection: the group's number, tier, place, a tag.
-pub type Key = (u64, usize, usize, usize);
+pub type Key = (u64, usize, usize, u64);
 
 thread_local! {
     static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();

@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Conf;
@@ -44,6 +45,9 @@ impl Shared {
         conf.pass_header.iter().for_each(|name| hidden.remove(name));
         let mut ignored = Names::default();
         conf.ignore_headers.iter().for_each(|name| ignored.insert(name));
+        let mut hash = DefaultHasher::new();
+        format!("{conf:?}").hash(&mut hash);
+        let conf = Conf { tag: hash.finish(), ..conf };
         let write = check(&conf, protocol)?;
         let default = || TempPath { path: env.temp_path(protocol), levels: Vec::new() };
         let directory = conf.temp_path.clone().unwrap_or_else(default);
