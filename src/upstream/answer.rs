@@ -59,6 +59,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
+    request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
     head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
