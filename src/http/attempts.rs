@@ -73,6 +73,8 @@ pub struct Upstream {
     pub headers: Option<Rc<Headers>>,
     /// The scheme and the URI that was sent, for the error log: the server's name stands between them.
     pub url: Option<(&'static str, Bytes)>,
+    /// Whether its response is read on when the client has left.
+    pub ignores_abort: bool,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.
     pub host: Option<(Bytes, Bytes)>,
     /// How the exchange that comes next talks TLS.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::head::{self, Head, Refusal};
 use super::{Worker, build, phases, preface, secure};
 use crate::http::core::Lingering;
-use crate::http::flow::{Cause, Fault, Side};
+use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Rate, Writer};
 use crate::http::request::Version;
@@ -229,6 +229,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     writer.trailers = Some(&trailers);
     let notes = || tell(request);
     writer.notes = Some(&notes);
+    writer.heeds_end = !request.upstream.ignores_abort;
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
@@ -292,6 +293,9 @@ fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
         (Side::Client, Cause::Io(error)) => {
             let text = crate::conf::load::os_error(error);
             request.log(Level::Info, &format!("writev() failed ({text}) while sending response to client"));
+        }
+        (Side::Client, Cause::Closed) if fault.stage == Stage::Body => {
+            request.log(Level::Info, &format!("{} while reading upstream", upstream::report::LEFT));
         }
         (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
         (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),

@@ -59,6 +59,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
+    request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
     head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
@@ -82,11 +83,12 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
 }
 
 fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
-    if request.headers.get(Known::Upgrade).is_none() {
-        request.log(Level::Error, "upstream sent unexpected \"101 Switching Protocols\" response");
-        return Flow::Fail(502);
-    }
     head.content_length = None;
+    if request.headers.get(Known::Upgrade).is_none() {
+        // The client did not ask for it: it is told, and that is all.
+        request.keep_alive = false;
+        return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
+    }
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
     let tunnel = Tunnel { stream, pending, idle: shared.conf.read_timeout, held: Some(Box::new(reply.choice)) };
     Flow::Respond(Box::new(Response { head, body: Body::Tunnel(Box::new(tunnel)) }))
@@ -186,6 +188,10 @@ fn limit_rate(shared: &Shared, headers: &Headers, request: &mut Request) {
 fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: &mut Request) -> Head {
     // The upstream has judged the conditions of the request already.
     let mut head = Head { unconditional: true, ..Head::default() };
+    if P::KEEPS_DATELESS {
+        head.has_date = !shared.hidden.has(Known::Date, b"");
+        head.has_server = !shared.hidden.has(Known::Server, b"");
+    }
     limit_rate(shared, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))
     {

@@ -66,8 +66,7 @@ pub async fn run<P: Protocol>(
             }
             drop(attempts);
             if fault.side == Side::Client {
-                let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
-                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
+                request.log(Level::Info, &format!("{} while {}", report::LEFT, report::stage(fault.stage)));
             } else {
                 report::log(request, &fault, &at);
             }

@@ -13,6 +13,8 @@ pub trait Protocol {
     const SCHEME: &'static str;
     /// Whether the page for 404 is shown in the place of a reply of that status, even if no `error_page` names it.
     const INTERCEPTS_404: bool = false;
+    /// Whether a reply that lacks `Date` or `Server` is left without, where they would have passed.
+    const KEEPS_DATELESS: bool = false;
 
     /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
     fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String>;

@@ -210,6 +210,8 @@ pub struct Writer<'a> {
     pub trailers: Option<&'a dyn Fn() -> Headers>,
     /// Called whenever the body was asked for more, to tell the log what it came upon.
     pub notes: Option<&'a dyn Fn()>,
+    /// Whether the peer's end ends the body as well, while it waits for more.
+    pub heeds_end: bool,
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -229,6 +231,7 @@ impl<'a> Writer<'a> {
             sent: 0,
             trailers: None,
             notes: None,
+            heeds_end: false,
             queue,
             queued: 0,
             ahead: false,
@@ -252,6 +255,9 @@ impl<'a> Writer<'a> {
                 let gathered = self.gather(cx, &mut body, chunked);
                 if let Some(notes) = self.notes {
                     notes();
+                }
+                if gathered.is_pending() && self.heeds_end && self.stream.poll_hung_up(cx).is_ready() {
+                    return Poll::Ready(Err(Fault::client(Stage::Body, Cause::Closed)));
                 }
                 gathered
             });

@@ -41,6 +41,7 @@ struct Http1<'a> {
 
 impl Protocol for Http1<'_> {
     const SCHEME: &'static str = SCHEME.name;
+    const KEEPS_DATELESS: bool = true;
 
     fn head(&mut self, buf: &mut BytesMut, _: &Request) -> Result<Option<ReplyHead>, String> {
         loop {
