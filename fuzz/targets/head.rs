@@ -8,7 +8,8 @@ use nginx_rs::http::h1::parse::{Line, Side, field, request_line, status_line};
 fuzz_target!(|bytes: &[u8]| {
     let part = &bytes[..bytes.len() / 2];
     if let Ok(Some(line)) = request_line(bytes) {
-        for span in [Some(&line.line), Some(&line.method), Some(&line.target), line.scheme.as_ref(), line.host.as_ref()] {
+        for span in [Some(&line.line), Some(&line.method), Some(&line.target), line.scheme.as_ref(), line.host.as_ref()]
+        {
             let span = span.cloned().unwrap_or_default();
             assert!(span.start <= span.end && span.end as usize <= line.next && line.next <= bytes.len());
         }
