@@ -181,7 +181,7 @@ pub struct Request {
     /// The absolute or relative `Location` of a redirect under way.
     pub location: Option<Bytes>,
     /// What the rewrite module entered: the number of an `if` block of the location.
-    pub entered_if: Option<usize>,
+    pub entered_ifs: Vec<usize>,
     /// Whether a `rewrite` changed the path, so that its location must be looked up again.
     pub uri_changed: bool,
     /// Whether `rewrite … break` changed the path inside its location.

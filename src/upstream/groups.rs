@@ -136,7 +136,8 @@ fn peers(group: &Group, files: &dyn Files) -> Result<Peers, Diag> {
         ring: tiers.first().map(|primary| group.method.ring(primary)).unwrap_or_default(),
         tiers: tiers.map(Tier::new),
         keepalive_local: group.keepalive_local,
-        keepalive: usize::try_from(group.keepalive).unwrap_or(usize::MAX),
+        // As nginx has it, a server that no `upstream` block names is connected to for every request.
+        keepalive: if group.explicit { usize::try_from(group.keepalive).unwrap_or(usize::MAX) } else { 0 },
         keepalive_requests: group.keepalive_requests,
         keepalive_time: group.keepalive_time,
         keepalive_timeout: group.keepalive_timeout,

@@ -156,6 +156,11 @@ impl Inbound {
         }
     }
 
+    /// Whether the client waits to be told to go on, even where no byte is to come.
+    pub fn owes_welcome(&self) -> bool {
+        self.expects
+    }
+
     /// Reads all of it, into memory or a file as the settings say.
     pub async fn read_all(&mut self, core: &Core) -> Result<(), Fault> {
         if !matches!(self.kept, Kept::Nothing) {
