@@ -36,7 +36,7 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key());
-    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
+    request.upstream.url = Some(outgoing.url::<P>());
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
     let result = talk(protocol, outgoing, request, Line { shared, at: &at, pooled }, &mut progress).await;
@@ -48,9 +48,8 @@ pub async fn run<P: Protocol>(
                 record.status = head.status;
                 record.connect_time = Some(connected - started);
                 record.header_time = Some(clock::since(started));
-                record.sent =
-                    outgoing.head.len() as u64 + outgoing.body.as_ref().and_then(Body::len).unwrap_or_default();
-                record.received = head.size + rest.len() as u64;
+                record.sent = progress.bytes;
+                record.received = progress.received;
             }
             Ok(Tried { head, rest, connection, started })
         }
@@ -58,6 +57,8 @@ pub async fn run<P: Protocol>(
             let failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
                 record.status = failed.status();
+                record.sent = progress.bytes;
+                record.received = progress.received;
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
