@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nginx_rs::compile::{Input, compile};
-use nginx_rs::conf::load::Disk;
+use nginx_rs::conf::files::Disk;
 use nginx_rs::modules::seal::LogFiles;
 use nginx_rs::table::Table;
 use nginx_rs::table::tree::Found;
@@ -50,9 +50,13 @@ fn table(path: &Path) -> Table {
         prefix: scratch.join(""),
         globals: String::new(),
         files: Arc::new(Disk::default()),
+        tls: Default::default(),
         logs: LogFiles::default(),
+        zones: Default::default(),
+        upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     });
     let _ = fs::remove_dir_all(scratch);
     let findings: Vec<_> = output.diags.iter().map(|diag| diag.render(&output.sources)).collect();

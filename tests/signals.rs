@@ -93,6 +93,29 @@ fn hup_opens_and_closes_addresses() {
 }
 
 #[test]
+fn hup_keeps_the_counts_of_limits() {
+    let site = |key: &str, answer: &str| {
+        format!(
+            "limit_req_zone {key} zone=a:1m rate=1r/m;\nserver {{ listen 127.0.0.1:%%PORT%%; access_log off; \
+             location / {{ return 200 {answer}; }} location /slow {{ limit_req zone=a burst=2 nodelay; try_files /x =204; }} }}"
+        )
+    };
+    let server = Instance::start("zones", &site("$arg_k", "one"));
+    let ask = |path: &str| get(server.port, path).expect("an answer").status;
+    let statuses: Vec<u16> = (0..5).map(|_| ask("/slow?k=a")).collect();
+    assert_eq!(statuses, [204, 204, 204, 503, 503]);
+    write(&server.dir, server.port, &site("$arg_k", "two"));
+    server.running.signal(Signal::SIGHUP);
+    assert!(until(SOON, || (server.text("/") == "two").then_some(())).is_some(), "{}", server.log("error.log"));
+    assert_eq!([ask("/slow?k=a"), ask("/slow?k=b")], [503, 204]);
+    write(&server.dir, server.port, &site("$arg_other", "three"));
+    server.running.signal(Signal::SIGHUP);
+    let problem = "limit_req \"a\" uses the \"$arg_other\" key while previously it used the \"$arg_k\" key";
+    assert!(until(SOON, || server.log("error.log").contains(problem).then_some(())).is_some());
+    assert_eq!((server.text("/").as_str(), ask("/slow?k=a")), ("two", 503));
+}
+
+#[test]
 fn quit_finishes_what_it_has_begun() {
     let slow = "server { listen 127.0.0.1:%%PORT%%; access_log off; root %%DIR%%; limit_rate 40k; }";
     let mut server = Instance::start("quit", slow);

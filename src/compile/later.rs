@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use parser::ast::Directive;
 
+use super::foreign;
 use crate::conf::{Contexts, Diag};
 use crate::modules::Row;
 
@@ -43,7 +44,7 @@ pub fn judge(name: &str, item: &Directive, context: Contexts, rows: &HashMap<Str
     let Some(first) = found.first() else {
         let diag = error(format!("unknown directive \"{name}\""));
         let known = list().map(|later| later.name).chain(rows.keys().map(String::as_str));
-        return match (foreign(name), nearest(name, known)) {
+        return match (foreign::note(name), nearest(name, known)) {
             (Some(note), _) => diag.note(note),
             (None, Some(near)) => diag.note(format!("did you mean \"{near}\"?")),
             (None, None) => diag,
@@ -70,39 +71,4 @@ pub fn judge(name: &str, item: &Directive, context: Contexts, rows: &HashMap<Str
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = known.map(|other| (strsim::damerau_levenshtein(name, other), other)).min()?;
     (near.0 <= 1 + name.len() / 6 && near.0 < name.len()).then_some(near.1)
-}
-
-/// Where a directive comes from that nginx itself does not have.
-fn foreign(name: &str) -> Option<String> {
-    const PREFIXES: [(&str, &str); 10] = [
-        ("more_", "the third-party module headers-more"),
-        ("set_by_lua", "the third-party module lua"),
-        ("content_by_lua", "the third-party module lua"),
-        ("access_by_lua", "the third-party module lua"),
-        ("lua_", "the third-party module lua"),
-        ("brotli", "the third-party module brotli"),
-        ("push_stream_", "the third-party module push-stream"),
-        ("upload_", "the third-party module upload"),
-        ("rtmp", "the third-party module rtmp"),
-        ("passenger_", "the third-party module passenger"),
-    ];
-    const PLUS: [&str; 9] = [
-        "match",
-        "status",
-        "queue",
-        "state",
-        "status_zone",
-        "health_check",
-        "sticky_cookie_insert",
-        "ntlm",
-        "zone_sync",
-    ];
-    if name == "ssl" {
-        return Some("nginx 1.25.1 removed it: write \"listen … ssl\" instead".to_owned());
-    }
-    if PLUS.contains(&name) {
-        return Some("it belongs to NGINX Plus".to_owned());
-    }
-    let (_, module) = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
-    Some(format!("it belongs to {module}"))
 }

@@ -4,10 +4,12 @@ pub mod args;
 pub mod diag;
 pub mod directive;
 pub mod field;
+pub mod files;
 pub mod inherit;
 pub mod load;
 pub mod names;
 pub mod units;
+pub mod zones;
 
 pub use args::{Args, Env};
 pub use diag::{Diag, Level, Problem};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::headers::Headers;
 use crate::net::Level;
+use crate::net::tls::Dial;
 
 /// One try at an upstream server, as `$upstream_*` report it.
 #[derive(Clone, Debug, Default)]
@@ -92,4 +93,6 @@ pub struct Upstream {
     pub ignores_abort: bool,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.
     pub host: Option<(Bytes, Bytes)>,
+    /// How the exchange that comes next talks TLS.
+    pub secure: Option<Rc<Dial>>,
 }

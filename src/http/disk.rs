@@ -14,9 +14,11 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use lru::LruCache;
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 
+use super::open_files::Answers;
 use super::{Body, FilePart, Flow, Request, Response};
 use crate::conf::load::os_error;
 use crate::net::{Level, clock};
@@ -29,6 +31,7 @@ const GENERATION: usize = 8 << 20;
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a path leads to.
+#[derive(Clone)]
 pub enum Found {
     /// A regular file.
     File(Rc<Opened>),
@@ -69,16 +72,39 @@ struct Kept {
     bytes: usize,
 }
 
-thread_local!(static KEPT: RefCell<Kept> = RefCell::default());
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+    static OPENED: Answers<Found> = RefCell::new(LruCache::unbounded());
+    static SEEN: Answers<Metadata> = RefCell::new(LruCache::unbounded());
+}
 
 /// Opens `path`.
-pub fn open(path: &[u8]) -> io::Result<Found> {
+pub fn open(request: &Request, path: &[u8]) -> io::Result<Found> {
+    if let Some(links) = &request.core().disable_symlinks {
+        return found(path, links.open(request, path)?, false);
+    }
+    request.core().open_file_cache.find(&OPENED, path, || open_now(path))
+}
+
+fn open_now(path: &[u8]) -> io::Result<Found> {
     if let Some(kept) = KEPT.with_borrow_mut(|kept| kept.get(path))
         && std::fs::metadata(as_path(path)).is_ok_and(|found| Stamp::of(&found) == kept.stamp)
     {
         return Ok(Found::File(kept));
     }
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(as_path(path))?;
+    found(path, OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(as_path(path))?, true)
+}
+
+/// What `stat` says of `path`.
+pub fn stat(request: &Request, path: &[u8]) -> io::Result<Metadata> {
+    match &request.core().disable_symlinks {
+        Some(links) => links.open(request, path)?.metadata(),
+        None => request.core().open_file_cache.find(&SEEN, path, || std::fs::metadata(as_path(path))),
+    }
+}
+
+/// What an open file is; `keep` lets it stay in memory.
+fn found(path: &[u8], file: File, keep: bool) -> io::Result<Found> {
     let found = file.metadata()?;
     if found.is_dir() {
         return Ok(Found::Directory);
@@ -92,15 +118,10 @@ pub fn open(path: &[u8]) -> io::Result<Found> {
         None => Content::File(Rc::new(file)),
     };
     let opened = Rc::new(Opened::new(stamp, content));
-    if matches!(opened.content, Content::Bytes(_)) && stamp.is_settled() {
+    if keep && matches!(opened.content, Content::Bytes(_)) && stamp.is_settled() {
         KEPT.with_borrow_mut(|kept| kept.put(path, &opened));
     }
     Ok(Found::File(opened))
-}
-
-/// What `stat` says of `path`.
-pub fn stat(path: &[u8]) -> io::Result<Metadata> {
-    std::fs::metadata(as_path(path))
 }
 
 /// Logs that the system call `call` on `path` failed, and says what the request ends with.

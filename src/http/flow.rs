@@ -52,6 +52,8 @@ pub enum Side {
 pub enum Stage {
     /// While connecting.
     Connect,
+    /// While shaking hands.
+    Handshake,
     /// While sending the request or the response.
     Send,
     /// While reading the head.

@@ -17,10 +17,11 @@ use super::flow::Flow;
 use super::forwarded::Real;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
+pub use super::method::{Method, Version};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
-use crate::net::counts::Stage;
+use crate::net::counts::{Open, Stage};
 use crate::net::{Level, Stream};
 
 /// The client's connection.
@@ -47,67 +48,8 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
-}
-
-/// The request method (RFC 9110 §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Mkcol,
-    Copy,
-    Move,
-    Options,
-    Propfind,
-    Proppatch,
-    Lock,
-    Unlock,
-    Patch,
-    Trace,
-    Connect,
-    Other,
-}
-
-impl Method {
-    /// The method of this name; case counts.
-    pub fn of(name: &[u8]) -> Self {
-        match name {
-            b"GET" => Method::Get,
-            b"HEAD" => Method::Head,
-            b"POST" => Method::Post,
-            b"PUT" => Method::Put,
-            b"DELETE" => Method::Delete,
-            b"MKCOL" => Method::Mkcol,
-            b"COPY" => Method::Copy,
-            b"MOVE" => Method::Move,
-            b"OPTIONS" => Method::Options,
-            b"PROPFIND" => Method::Propfind,
-            b"PROPPATCH" => Method::Proppatch,
-            b"LOCK" => Method::Lock,
-            b"UNLOCK" => Method::Unlock,
-            b"PATCH" => Method::Patch,
-            b"TRACE" => Method::Trace,
-            b"CONNECT" => Method::Connect,
-            _ => Method::Other,
-        }
-    }
-}
-
-/// The protocol version, as major × 1000 + minor: 9, 1000, 1001.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16);
-
-impl Version {
-    /// HTTP/0.9.
-    pub const HTTP_09: Self = Self(9);
-    /// HTTP/1.0.
-    pub const HTTP_10: Self = Self(1000);
-    /// HTTP/1.1.
-    pub const HTTP_11: Self = Self(1001);
+    /// Counts it.
+    pub open: Open,
 }
 
 /// Where each group of a match stands in its subject.
@@ -137,6 +79,16 @@ impl Vars {
     /// Remembers a match for `$1` … `$9`.
     pub fn set_captures(&self, subject: Bytes, groups: Groups) {
         *self.captures.borrow_mut() = (subject, groups);
+    }
+
+    /// Lends the stored values to a subrequest; the captures stay.
+    pub fn lend(&mut self) -> Self {
+        Self { slots: std::mem::take(&mut self.slots), ..Self::default() }
+    }
+
+    /// Takes them back.
+    pub fn take_back(&mut self, other: &mut Self) {
+        self.slots = std::mem::take(&mut other.slots);
     }
 
     /// The value of a slot.
@@ -180,6 +132,10 @@ pub struct Request {
     pub real: Option<Real>,
     /// The settings of the place it is at now.
     pub scope: Arc<dyn Scope>,
+    /// Who serves its subrequests.
+    pub server: Option<Arc<dyn super::Serve>>,
+    /// Of a subrequest: what it came from.
+    pub origin: Option<super::subrequest::Origin>,
     /// The request line as it came.
     pub line: Bytes,
     /// The method.
@@ -242,6 +198,8 @@ pub struct Request {
     pub carried: Head,
     /// Whether it may be sent as gzip.
     pub gzip: super::gzip::State,
+    /// What modules leave on it.
+    pub marks: super::marks::Marks,
     /// What was sent.
     pub sent: Sent,
     /// When its first byte came.
@@ -311,6 +269,11 @@ impl Request {
         let mut out = Vec::new();
         self.variable(id, &mut out);
         out
+    }
+
+    /// Whether it came under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.client.stream.tls().is_some()
     }
 
     /// The client's address.
@@ -403,6 +366,9 @@ impl Request {
         let mut out = format!(", client: {}, server: {}", text(self.peer_text()), text(&self.core().server.name));
         if !self.line.is_empty() {
             out.push_str(&format!(", request: \"{}\"", text(&self.line)));
+        }
+        if self.origin.is_some() {
+            out.push_str(&format!(", subrequest: \"{}\"", text(&self.uri)));
         }
         if let (Some(url), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
             let uri = (url.uri)(&url.sent);

@@ -37,7 +37,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "memcached://", prefix: Prefix::Never, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "memcached://", prefix: Prefix::Never, uri: false, port: 0, secure: None };
 /// What follows a value.
 const END: &[u8] = b"\r\nEND\r\n";
 
@@ -66,7 +66,7 @@ impl super::Module for Module {
         (conf.upstream.buffering, conf.upstream.intercept_errors, conf.upstream.force_ranges) = (false, true, true);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
-            shared: Shared::seal(conf.upstream, "memcached", &[], &cx.env.prefix)?,
+            shared: Shared::seal(conf.upstream, "memcached", &[], cx.env)?,
             key,
             gzip_flag: conf.gzip_flag,
         })))

@@ -33,7 +33,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "scgi://", prefix: Prefix::Never, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "scgi://", prefix: Prefix::Never, uri: false, port: 0, secure: None };
 
 impl super::Module for Module {
     type Conf = Conf;
@@ -57,7 +57,7 @@ impl super::Module for Module {
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, "scgi", &wire::CGI_HIDDEN, &cx.env.prefix)?,
+            shared: Shared::seal(conf.upstream, "scgi", &wire::CGI_HIDDEN, cx.env)?,
         })))
     }
 

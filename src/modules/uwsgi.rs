@@ -2,6 +2,8 @@
 //!
 //! The protocol: <https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html>
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal};
@@ -9,6 +11,7 @@ use crate::conf::{Args, Contexts, Diag, Directive, List, Local, Problem, many, o
 use crate::http::{Flow, Request};
 use crate::net::Level;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
+use crate::upstream::secure::{Dialer, SECURE};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
@@ -31,6 +34,7 @@ pub struct Conf {
 pub struct Loc {
     shared: Shared,
     target: Target,
+    dialer: Option<Arc<Dialer>>,
     params: Params,
     modifiers: [u8; 2],
     string: Bytes,
@@ -38,7 +42,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "uwsgi://", prefix: Prefix::May, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "uwsgi://", prefix: Prefix::May, uri: false, port: 0, secure: Some(("suwsgi://", 0)) };
 const HIDDEN: [&str; 5] =
     ["X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
 
@@ -50,9 +54,6 @@ impl super::Module for Module {
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         on("uwsgi_pass", PLACES, 1..=1, |c, a| {
-            if a.word(0).get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"suwsgi://")) {
-                return Err(Problem::new("\"uwsgi_pass\" to suwsgi:// is not supported yet").at(0));
-            }
             c.pass.0 = Some(Pass::read(&SCHEME, a)?);
             Ok(())
         }),
@@ -62,7 +63,7 @@ impl super::Module for Module {
         on("uwsgi_string", SCOPES, 1..=1, |c, a| a.set(&mut c.string)),
     ];
 
-    const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI, SECURE], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "uwsgi")?;
@@ -70,8 +71,9 @@ impl super::Module for Module {
         let byte = |modifier: u64| u8::try_from(modifier).unwrap_or(u8::MAX);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
+            dialer: pass.dialer(&SCHEME, &conf.upstream, "uwsgi_", cx.env)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, &cx.env.prefix)?,
+            shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, cx.env)?,
             modifiers: conf.modifiers.map(byte),
             string: conf.string,
         })))
@@ -102,6 +104,7 @@ fn modifier(modifiers: &mut [u64; 2], index: usize, args: &mut Args<'_>) -> Resu
 
 async fn pass(loc: &Loc, request: &mut Request) -> Result<Flow, u16> {
     let to = loc.target.resolve(&SCHEME, request).await?;
+    to.dial(loc.dialer.as_ref(), request)?;
     let body = inlet::body(&loc.shared.conf, false, request).await?;
     let outgoing = Outgoing { head: packet(loc, request)?, body };
     Ok(answer::respond(&mut Uwsgi, &loc.shared, &to.peers, &outgoing, request).await)

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, build, phases, preface};
+use super::{Worker, build, phases, preface, secure};
 use crate::http::core::Lingering;
 use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::h1::parse::BadLine;
@@ -74,11 +74,15 @@ type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
-    let mut nodelay = false;
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
     }
+    if listen.ssl {
+        secure::handshake(client, &listen).await?;
+    }
+    // A handshake has switched it on already.
+    let mut nodelay = client.stream.tls().is_some();
     loop {
         let pipelined = idle.is_some() && !client.input.borrow().is_empty();
         if let Some(limit) = idle
@@ -105,6 +109,8 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
         if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
             client.stream.set_nodelay(true);
         }
+        // Who is told that this connection ends asks for nothing more on it.
+        request.keep_alive &= !worker.is_stopping();
         let kept = respond(&mut request, response, &location, &server).await;
         if kept && !worker.is_stopping() {
             idle = Some(core.keepalive_timeout);
@@ -130,7 +136,7 @@ async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
     *client.input.borrow_mut() = Default::default();
     let ready = std::future::poll_fn(|cx| match client.stream.poll_readable(cx) {
         Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-        Poll::Pending if worker.is_stopping() => Poll::Ready(false),
+        Poll::Pending if worker.must_yield() => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     });
     within(limit, ready).await == Some(true)

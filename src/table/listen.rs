@@ -13,6 +13,8 @@ pub struct Listen {
     pub options: Options,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether connections begin with a TLS handshake.
+    pub ssl: bool,
     /// Its servers by name.
     pub servers: ServerNames<Arc<Server>>,
     /// The server of requests whose name is not among them.

@@ -19,6 +19,7 @@ use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::within;
+use crate::net::tls::Dial;
 use crate::net::{Level, Stream};
 
 /// Tries the server that `choice` holds.
@@ -36,10 +37,13 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key());
-    request.upstream.url = Some(outgoing.url::<P>());
+    let secure = choice.secure.clone();
+    let scheme = secure.as_ref().map_or(P::SCHEME, |secure| secure.scheme);
+    request.upstream.url = Some(outgoing.url::<P>(scheme));
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
-    let result = talk(protocol, outgoing, request, Line { shared, at: &at, pooled }, &mut progress).await;
+    let line = Line { shared, at: &at, pooled, secure: secure.as_deref() };
+    let result = talk(protocol, outgoing, request, line, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
     let record = attempts.last_mut();
     match result {
@@ -77,6 +81,7 @@ struct Line<'a> {
     shared: &'a Shared,
     at: &'a Endpoint,
     pooled: Option<Connection>,
+    secure: Option<&'a Dial>,
 }
 
 /// How far a try got.
@@ -106,7 +111,7 @@ async fn talk<P: Protocol>(
         None => {
             let bind = conf.bind.as_ref().and_then(|bind| bind.local(request));
             let client = std::rc::Rc::clone(&request.client);
-            let opening = connect(conf, line.at, bind);
+            let opening = connect(conf, line.at, bind, line.secure);
             watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
         }
     };

@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/load_balancing.html>
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::peer::{Health, Peer, Peers, Tier};
 use super::{Conf, pool};
 use crate::http::Request;
 use crate::net::clock;
+use crate::net::tls::Dial;
 
 /// One request's way through a group: what was tried and what is held now.
 pub struct Choice {
@@ -21,7 +23,9 @@ pub struct Choice {
     /// When the request began in milliseconds since 1970, where requests under way count.
     begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
-    tag: usize,
+    tag: u64,
+    /// How it talks TLS, where it does.
+    pub secure: Option<Rc<Dial>>,
     /// Tries that are left.
     pub tries: u64,
 }
@@ -34,8 +38,8 @@ impl Choice {
         let tries = usable(primary) + usable(backup);
         let tried = vec![false; primary.peers.len()];
         let state = State::new(&peers.method, &peers.ring, request);
-        let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
-        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag }
+        let tag = if peers.keepalive_local { conf.tag } else { 0 };
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, secure: None }
     }
 
     /// The group.
@@ -51,7 +55,11 @@ impl Choice {
     /// Which idle connections to the server that is held may be used.
     pub fn pool_key(&self) -> pool::Key {
         let (tier, place) = self.key();
-        (self.peers.id, tier, place, self.tag)
+        let tag = match &self.secure {
+            Some(secure) => self.tag ^ secure.tag,
+            None => self.tag,
+        };
+        (self.peers.id, tier, place, tag)
     }
 
     /// Number of the server that is held: tier and place.

@@ -133,6 +133,9 @@ pub struct Conf {
     pub socket_sndbuf: Option<Size>,
     pub pass_trailers: bool,
     pub store: Store,
+    pub secure: super::secure::Conf,
+    /// What must be the same for places to share idle connections; the same settings have the same number after a reload.
+    pub tag: u64,
 }
 
 impl Default for Conf {
@@ -169,6 +172,8 @@ impl Default for Conf {
             socket_sndbuf: None,
             pass_trailers: false,
             store: Store::default(),
+            secure: super::secure::Conf::default(),
+            tag: 0,
         }
     }
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Conf;
-use super::pool::Connection;
+use super::pool::{self, Connection};
 use crate::conf::args::text;
 use crate::conf::field::Size;
 use crate::conf::{Args, Field, Problem};
+use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage, Value};
 use crate::net::addr::Endpoint;
 use crate::net::clock;
+use crate::net::counts::{self, Open};
 use crate::net::timer::within;
+use crate::net::tls::dial::{Dial, Refusal};
 use crate::net::{Level, Stream};
 
 /// The local address of connections: `*_bind`.
@@ -42,7 +45,10 @@ impl Bind {
         }
         let transparent = match args.get(1) {
             None => false,
-            Some(b"transparent") => true,
+            Some(b"transparent") => {
+                args.env.transparent = true;
+                true
+            }
             Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
         };
         *field = Some(Self { address, transparent });
@@ -71,7 +77,19 @@ fn parse(address: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Opens a connection within `connect_timeout`.
-pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<Local>) -> Result<Connection, Fault> {
+pub async fn connect(
+    conf: &Conf,
+    at: &Endpoint,
+    bind: Option<Local>,
+    secure: Option<&Dial>,
+) -> Result<Connection, Fault> {
+    let full =
+        |limit| Fault { side: Side::Here, stage: Stage::Connect, cause: Cause::Protocol(counts::not_enough(limit)) };
+    let again = |_| {
+        pool::make_room();
+        Open::new()
+    };
+    let open = Open::new().or_else(again).map_err(full)?;
     let opening = async {
         Ok::<Stream, io::Error>(match at {
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
@@ -86,10 +104,31 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<Local>) -> Result<
     };
     let limit: Duration = conf.connect_timeout;
     match within(limit, opening).await {
-        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0 }),
+        Some(Ok(stream)) => {
+            if let Some(secure) = secure {
+                shake(secure, &stream, at, limit).await?;
+            }
+            Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open })
+        }
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }
+}
+
+async fn shake(secure: &Dial, stream: &Stream, at: &Endpoint, limit: Duration) -> Result<(), Fault> {
+    // The last message of the handshake and the request leave one behind the other.
+    stream.set_nodelay(true);
+    let peer = match at {
+        Endpoint::Inet(addr) => Some(addr.ip()),
+        Endpoint::Unix(_) => None,
+    };
+    let cause = match within(limit, secure.shake(stream, peer)).await {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(Refusal::Io(error))) => Cause::Io(error),
+        Some(Err(Refusal::Words(words))) => Cause::Protocol(words),
+        None => Cause::TimedOut,
+    };
+    Err(Fault::upstream(Stage::Handshake, cause))
 }
 
 async fn tcp(conf: &Conf, addr: SocketAddr, bind: Option<Local>) -> io::Result<TcpStream> {

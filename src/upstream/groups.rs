@@ -13,6 +13,7 @@ use super::conf::Server;
 use super::peer::Tier;
 use super::{Group, Peer, Peers};
 use crate::conf::Diag;
+use crate::conf::files::Files;
 use crate::net::addr::{self, Endpoint};
 use crate::net::resolver::{Resolver, Settings};
 
@@ -20,8 +21,9 @@ use crate::net::resolver::{Resolver, Settings};
 pub type Sealed = HashMap<(Bytes, Option<u16>), Arc<Peers>>;
 
 /// The groups of a configuration: blocks, and hosts that directives name.
-#[derive(Debug, Default)]
 pub struct Upstreams {
+    files: Arc<dyn Files>,
+    before: Sealed,
     groups: Vec<Group>,
     sealed: Sealed,
     known: Arc<OnceLock<Sealed>>,
@@ -30,9 +32,9 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The groups that `upstream` blocks made.
-    pub fn new(groups: Vec<Group>) -> Self {
-        Self { groups, ..Self::default() }
+    /// The groups that `upstream` blocks made; `files` knows the addresses of host names, `before` the groups until now.
+    pub fn new(groups: Vec<Group>, files: Arc<dyn Files>, before: Sealed) -> Self {
+        Self { files, before, groups, sealed: Sealed::new(), known: Arc::default(), resolvers: Vec::new() }
     }
 
     /// All groups that something uses or an `upstream` block declares.
@@ -54,12 +56,17 @@ impl Upstreams {
         Arc::clone(&self.known)
     }
 
+    /// The groups as they are, for a reload to go on with.
+    pub fn sealed(&self) -> Sealed {
+        self.sealed.clone()
+    }
+
     /// The group that an `upstream` block of this name declares.
     pub fn declared(&self, host: &[u8]) -> Option<&Group> {
         self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(host))
     }
 
-    /// The group of this name, or an implicit one for `host` and `port`. A `default_port` of 0 is none.
+    /// The group of this name, or an implicit one for `host` and `port`.
     pub fn find(&mut self, host: &Bytes, port: Option<u16>, default_port: u16, at: Span) -> Result<Arc<Peers>, Diag> {
         if let Some(group) = self.declared(host).cloned() {
             if let Some(port) = port {
@@ -70,10 +77,6 @@ impl Upstreams {
         }
         let port = port.unwrap_or(default_port);
         let is_unix = host.starts_with(b"unix:");
-        if port == 0 && !is_unix {
-            let problem = format!("no port in upstream \"{}\"", String::from_utf8_lossy(host));
-            return Err(Diag::error(problem, at, at));
-        }
         let name = if is_unix { host.to_vec() } else { [host, &b":"[..], port.to_string().as_bytes()].concat() };
         let mut group = Group::new(host.clone(), Some(at));
         (group.port, group.explicit) = (Some(port), false);
@@ -86,14 +89,18 @@ impl Upstreams {
         if let Some(peers) = self.sealed.get(&key) {
             return Ok(Arc::clone(peers));
         }
-        let peers = Arc::new(peers(group)?);
+        let mut peers = peers(group, &*self.files)?;
+        if let Some(old) = self.before.get(&key) {
+            peers.succeed(old);
+        }
+        let peers = Arc::new(peers);
         self.sealed.insert(key, Arc::clone(&peers));
         Ok(peers)
     }
 }
 
 /// Resolves a group's servers.
-fn peers(group: &Group) -> Result<Peers, Diag> {
+fn peers(group: &Group, files: &dyn Files) -> Result<Peers, Diag> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = String::from_utf8_lossy(&group.name).into_owned();
     if !group.servers.iter().any(|server| !server.backup) {
@@ -109,7 +116,7 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     for server in &group.servers {
         let [primary, backup] = &mut tiers;
         let tier = if server.backup { backup } else { primary };
-        for (address, name) in resolve(server)? {
+        for (address, name) in resolve(server, files)? {
             tier.push(Peer {
                 address,
                 name,
@@ -136,13 +143,14 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     })
 }
 
-fn resolve(server: &Server) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
+fn resolve(server: &Server, files: &dyn Files) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
     let name = if server.name.starts_with(b"unix:") { server.name.strip_suffix(b":") } else { None };
-    let found =
-        addr::peer(name.unwrap_or(&server.name)).and_then(|url| url.endpoints(80, addr::lookup)).map_err(|error| {
-            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
-            Diag::error(problem, server.at, server.at)
-        })?;
+    let found = addr::peer(name.unwrap_or(&server.name))
+        .and_then(|url| url.endpoints(80, |name| files.lookup(name)))
+        .map_err(|error| {
+        let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+        Diag::error(problem, server.at, server.at)
+    })?;
     let text = |at: &Endpoint| name.map_or_else(|| at.to_string().into(), |_| server.name.clone());
     Ok(found.into_iter().map(|at| (at.clone(), text(&at))).collect())
 }

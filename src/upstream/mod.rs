@@ -18,6 +18,7 @@ pub mod pool;
 pub mod protocol;
 pub mod reply;
 pub mod report;
+pub mod secure;
 pub mod shared;
 pub mod store;
 pub mod target;

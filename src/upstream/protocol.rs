@@ -110,8 +110,8 @@ impl Outgoing {
     }
 
     /// What the error log says of it.
-    pub fn url<P: Protocol>(&self) -> Url {
-        Url { scheme: P::SCHEME, sent: self.head.clone(), uri: P::uri }
+    pub fn url<P: Protocol>(&self, scheme: &'static str) -> Url {
+        Url { scheme, sent: self.head.clone(), uri: P::uri }
     }
 
     /// A copy of the body that was read ahead.

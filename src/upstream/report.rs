@@ -2,6 +2,7 @@
 
 use super::exchange::Failed;
 use crate::conf::load::os_error;
+use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
@@ -14,6 +15,7 @@ pub const LEFT: &str =
 pub fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Connect => "connecting to upstream",
+        Stage::Handshake => "SSL handshaking to upstream",
         Stage::Send => "sending request to upstream",
         Stage::Head => "reading response header from upstream",
         Stage::Body => "reading upstream",
@@ -41,7 +43,8 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
     let (level, text) = match &fault.cause {
         Cause::TimedOut => (Level::Error, "upstream timed out (110: Connection timed out)".to_owned()),
         Cause::Closed => (Level::Error, "upstream prematurely closed connection".to_owned()),
-        Cause::Protocol(text) => (Level::Error, (*text).to_owned()),
+        Cause::Protocol(text) if fault.side == Side::Here => (Level::Alert, text.clone()),
+        Cause::Protocol(text) => (Level::Error, text.clone()),
         Cause::TooLarge => (Level::Error, "upstream sent too big header".to_owned()),
         Cause::Io(error) => {
             let text = os_error(error);
@@ -51,6 +54,7 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
                     let level = if refused { Level::Error } else { Level::Crit };
                     (level, format!("connect() to unix:{} failed ({text}){}", path.display(), cause_of(path, error)))
                 }
+                (Stage::Handshake, _) => (Level::Error, format!("SSL_do_handshake() failed ({text})")),
                 (Stage::Connect, _) => (Level::Error, format!("connect() failed ({text})")),
                 (Stage::Send, _) => (Level::Error, format!("writev() failed ({text})")),
                 _ => (Level::Error, format!("recv() failed ({text})")),

@@ -2,12 +2,12 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>
 
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Conf;
-use crate::conf::Diag;
 use crate::conf::field::TempPath;
+use crate::conf::{Diag, Env};
 use crate::http::headers::Known;
 
 /// The settings, and what follows from them.
@@ -39,21 +39,26 @@ pub struct Limits {
 
 impl Shared {
     /// Works out the fields that are kept back: those that the protocol hides, and `*_hide_header` but `*_pass_header`.
-    /// `protocol` is what its directives begin with; `prefix` is where its temporary files are by default.
-    pub fn seal(conf: Conf, protocol: &str, hides: &[&str], prefix: &Path) -> Result<Self, Diag> {
+    /// `protocol` is what its directives begin with; `env` knows where its temporary files are by default.
+    pub fn seal(conf: Conf, protocol: &str, hides: &[&str], env: &mut Env) -> Result<Self, Diag> {
         let mut hidden = Names::default();
         hides.iter().for_each(|name| hidden.insert(name.as_bytes()));
         conf.hide_header.iter().for_each(|name| hidden.insert(name));
         conf.pass_header.iter().for_each(|name| hidden.remove(name));
         let mut ignored = Names::default();
         conf.ignore_headers.iter().for_each(|name| ignored.insert(name));
+        let mut hash = DefaultHasher::new();
+        format!("{conf:?}").hash(&mut hash);
+        let conf = Conf { tag: hash.finish(), ..conf };
         let write = check(&conf, protocol)?;
-        let default = || TempPath { path: prefix.join(format!("{protocol}_temp")), levels: Vec::new() };
+        let default = || TempPath { path: env.temp_path(protocol), levels: Vec::new() };
+        let directory = conf.temp_path.clone().unwrap_or_else(default);
+        env.makes(&directory.path);
         let limits = Limits {
             memory: usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX),
             file: conf.max_temp_file_size,
             write: usize::try_from(write).unwrap_or(usize::MAX),
-            directory: conf.temp_path.clone().unwrap_or_else(default),
+            directory,
         };
         let hides = (hidden.has(Known::Date, b""), hidden.has(Known::Server, b""));
         Ok(Self { conf, hidden: Arc::new(hidden), hides, ignored, limits: Arc::new(limits) })

@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_pass>
 
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -9,8 +10,9 @@ use parser::ast::Span;
 
 use super::groups::{Sealed, Upstreams};
 use super::peer::Tier;
+use super::secure::Dialer;
 use super::{Peer, Peers};
-use crate::conf::{Args, Diag, Field, Problem};
+use crate::conf::{Args, Diag, Env, Field, Problem};
 use crate::http::{Request, Value};
 use crate::net::Level;
 use crate::net::addr::{self, AddrError, Endpoint, Host, Url};
@@ -25,6 +27,8 @@ pub struct Scheme {
     pub uri: bool,
     /// The port where none is written; 0 if one must be.
     pub port: u16,
+    /// Its name under TLS, and the port there.
+    pub secure: Option<(&'static str, u16)>,
 }
 
 /// Whether an address begins with its scheme.
@@ -38,16 +42,34 @@ pub enum Prefix {
     Never,
 }
 
+/// An address without its scheme.
+pub struct Bare<'a> {
+    /// What follows the scheme.
+    pub rest: &'a [u8],
+    /// The scheme, if it is the one under TLS.
+    pub secure: Option<&'static str>,
+    /// The port where none is written.
+    port: u16,
+}
+
 impl Scheme {
-    /// What follows the scheme; nothing where it is missing and required.
-    pub fn strip<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        match (self.prefix, text.split_at_checked(self.name.len())) {
-            (Prefix::Must | Prefix::May, Some((scheme, rest))) if scheme.eq_ignore_ascii_case(self.name.as_bytes()) => {
-                Some(rest)
-            }
-            (Prefix::Must, _) => None,
-            _ => Some(text),
+    /// Takes the scheme off; nothing where it is missing and required.
+    pub fn strip<'a>(&self, text: &'a [u8]) -> Option<Bare<'a>> {
+        let after = |name: &str| {
+            let (scheme, rest) = text.split_at_checked(name.len())?;
+            scheme.eq_ignore_ascii_case(name.as_bytes()).then_some(rest)
+        };
+        if let Some((name, port)) = self.secure
+            && let Some(rest) = after(name)
+        {
+            return Some(Bare { rest, secure: Some(name), port });
         }
+        let rest = match (self.prefix, after(self.name)) {
+            (Prefix::Must | Prefix::May, Some(rest)) => rest,
+            (Prefix::Must, None) => return None,
+            _ => text,
+        };
+        Some(Bare { rest, secure: None, port: self.port })
     }
 
     /// Reads what follows the scheme.
@@ -57,9 +79,17 @@ impl Scheme {
 
     /// Holds an address without variables against the rules.
     pub fn check(&self, text: &[u8]) -> Result<Url, Problem> {
-        let rest = self.strip(text).ok_or_else(|| Problem::new("invalid URL prefix").at(0))?;
+        let rest = self.strip(text).ok_or_else(|| Problem::new("invalid URL prefix").at(0))?.rest;
         self.parse(rest)
             .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest))).at(0))
+    }
+
+    /// Whether what `pass` says may lead to a server under TLS.
+    pub fn may_be_secure(&self, pass: &Value) -> bool {
+        match pass.as_literal() {
+            Some(text) => self.strip(text).is_some_and(|bare| bare.secure.is_some()),
+            None => self.secure.is_some(),
+        }
     }
 }
 
@@ -85,6 +115,17 @@ impl Pass {
         let word = args.word(0);
         scheme.check(word)?;
         Ok(Self { value: Value::literal(Bytes::copy_from_slice(word)), at: args.directive().end })
+    }
+
+    /// What it talks TLS with, where it may have to.
+    pub fn dialer(
+        &self,
+        scheme: &Scheme,
+        conf: &super::Conf,
+        prefix: &str,
+        env: &mut Env,
+    ) -> Result<Option<Arc<Dialer>>, Diag> {
+        scheme.may_be_secure(&self.value).then(|| conf.secure.seal(prefix, env)).transpose()
     }
 
     /// Resolves where it leads.
@@ -117,6 +158,19 @@ pub struct Destination {
     pub port: Bytes,
     /// The URI, where the address has one.
     pub uri: Option<Bytes>,
+    /// The scheme, if TLS is spoken there.
+    pub secure: Option<&'static str>,
+}
+
+impl Destination {
+    /// Has the exchange that follows speak TLS, where that is spoken there; the error is the status to answer with.
+    pub fn dial(&self, dialer: Option<&Arc<Dialer>>, request: &mut Request) -> Result<(), u16> {
+        if let (Some(scheme), Some(dialer)) = (self.secure, dialer) {
+            let secure = dialer.prepare(scheme, &self.host, request)?;
+            request.upstream.secure = Some(Rc::new(secure));
+        }
+        Ok(())
+    }
 }
 
 impl Target {
@@ -125,16 +179,17 @@ impl Target {
         let Some(text) = pass.as_literal() else {
             return Ok(Target::Variable { url: pass.clone(), groups: upstreams.known() });
         };
-        let rest = scheme.strip(text).unwrap_or_default();
-        let url = scheme.parse(rest).map_err(|error| {
-            Diag::error(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest)), at, at)
-        })?;
+        let problem = |text: String| Diag::error(text, at, at);
+        let bare = scheme.strip(text).ok_or_else(|| problem("invalid URL prefix".to_owned()))?;
+        let url = scheme
+            .parse(bare.rest)
+            .map_err(|error| problem(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(bare.rest))))?;
         let host = host_of(&url);
         // nginx's name of such a server ends in the colon that stood before the URI.
         let unix_with_uri = matches!(url.host, Host::Unix(_)) && !url.uri.is_empty();
         let name = if unix_with_uri { Bytes::from([&host[..], b":"].concat()) } else { host };
-        let peers = upstreams.find(&name, url.port, scheme.port, at)?;
-        Ok(Target::Fixed(destination(&url, peers)))
+        let peers = upstreams.find(&name, url.port, bare.port, at)?;
+        Ok(Target::Fixed(destination(&url, peers, bare.secure)))
     }
 
     /// Where this request goes; the error is the status to answer with.
@@ -143,28 +198,29 @@ impl Target {
             Target::Fixed(fixed) => return Ok(fixed.clone()),
             Target::Variable { url, groups } => (url.get(request), groups),
         };
-        let Some(rest) = scheme.strip(&url) else {
+        let Some(bare) = scheme.strip(&url) else {
             request.log(Level::Error, &format!("invalid URL prefix in \"{}\"", String::from_utf8_lossy(&url)));
             return Err(500);
         };
-        let url = scheme.parse(rest).map_err(|error| {
-            request.log(Level::Error, &format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest)));
+        let (secure, port) = (bare.secure, bare.port);
+        let url = scheme.parse(bare.rest).map_err(|error| {
+            request.log(Level::Error, &format!("{error} in upstream \"{}\"", String::from_utf8_lossy(bare.rest)));
             500u16
         })?;
         let host = host_of(&url);
         let group = |port| groups.get()?.get(&(host.to_ascii_lowercase().into(), port));
         // Without a port it is a group of that name, or one that another URL made for the default port.
-        if let Some(peers) = group(url.port).or_else(|| group(Some(url.port.unwrap_or(scheme.port)))) {
-            return Ok(destination(&url, Arc::clone(peers)));
+        if let Some(peers) = group(url.port).or_else(|| group(Some(url.port.unwrap_or(port)))) {
+            return Ok(destination(&url, Arc::clone(peers), secure));
         }
         let found = match &url.host {
             Host::Unix(path) => vec![Endpoint::Unix(path.clone())],
-            _ if url.port.is_none() && scheme.port == 0 => {
+            _ if url.port.is_none() && port == 0 => {
                 request.log(Level::Error, &format!("no port in upstream \"{}\"", String::from_utf8_lossy(&host)));
                 return Err(500);
             }
-            Host::Name(name) => lookup(request, name, url.port.unwrap_or(scheme.port)).await?,
-            Host::Ip(_) => url.endpoints(scheme.port, |_| None).map_err(|_| 502u16)?,
+            Host::Name(name) => lookup(request, name, url.port.unwrap_or(port)).await?,
+            Host::Ip(_) => url.endpoints(port, |_| None).map_err(|_| 502u16)?,
         };
         let peers = found.into_iter().map(|address| Peer {
             name: address.to_string().into(),
@@ -177,7 +233,7 @@ impl Target {
             down: false,
         });
         let tiers = [Tier::new(peers.collect()), Tier::default()];
-        Ok(destination(&url, Arc::new(Peers::dynamic(host, tiers))))
+        Ok(destination(&url, Arc::new(Peers::dynamic(host, tiers)), secure))
     }
 }
 
@@ -189,18 +245,20 @@ fn host_of(url: &Url) -> Bytes {
     }
 }
 
-fn destination(url: &Url, peers: Arc<Peers>) -> Destination {
+fn destination(url: &Url, peers: Arc<Peers>, secure: Option<&'static str>) -> Destination {
     let uri = match url.uri.first() {
         None => None,
         Some(b'?') => Some([b"/", url.uri.as_slice()].concat().into()),
         Some(_) => Some(Bytes::copy_from_slice(&url.uri)),
     };
+    let usual: u16 = if secure.is_some() { 443 } else { 80 };
     let (host, port) = match (&url.host, url.port) {
         (Host::Unix(_), _) => (Bytes::from_static(b"localhost"), Bytes::new()),
-        (_, None | Some(80)) => (Bytes::from(url.text.clone().into_bytes()), Bytes::from_static(b"80")),
+        (_, None) => (Bytes::from(url.text.clone().into_bytes()), usual.to_string().into()),
+        (_, Some(port)) if port == usual => (Bytes::from(url.text.clone().into_bytes()), usual.to_string().into()),
         (_, Some(port)) => (format!("{}:{port}", url.text).into(), port.to_string().into()),
     };
-    Destination { peers, host, port, uri }
+    Destination { peers, host, port, uri, secure }
 }
 
 /// The addresses of a host name that variables named.

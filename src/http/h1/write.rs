@@ -168,8 +168,9 @@ fn location(request: &Request, head: &mut Head, out: &mut Vec<u8>) -> Option<Byt
             None => b"localhost".to_vec(),
         }
     };
-    let mut url = [b"http://".as_slice(), &host].concat();
-    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != 80) {
+    let (scheme, port): (&[u8], u16) = if request.is_tls() { (b"https://", 443) } else { (b"http://", 80) };
+    let mut url = [scheme, &host].concat();
+    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != port) {
         url.extend_from_slice(format!(":{}", local.port()).as_bytes());
     }
     url.extend_from_slice(&location);

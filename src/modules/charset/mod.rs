@@ -23,7 +23,8 @@ pub struct Module;
 /// Settings of a scope; a charset that is none is `off`.
 #[derive(Clone, Default)]
 pub struct Conf {
-    charset: Option<Value>,
+    /// The charset that responses get.
+    pub charset: Option<Value>,
     source: Option<Value>,
     override_own: bool,
     types: Option<Arc<TypeSet>>,
@@ -61,8 +62,7 @@ impl super::Module for Module {
     const MAIN_DIRECTIVES: &'static [Directive<Arc<Tables>>] =
         &[block("charset_map", Contexts::HTTP, 2..=2, |tables, args| Arc::make_mut(tables).add(args))];
 
-    fn seal(conf: Conf, tables: &Arc<Tables>, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
-        cx.charset.clone_from(&conf.charset);
+    fn seal(conf: Conf, tables: &Arc<Tables>, _: &mut Seal<'_>) -> Result<Loc, Diag> {
         let literal = |value: &Option<Value>| value.as_ref().and_then(Value::as_literal).cloned();
         if let (Some(from), Some(to)) = (literal(&conf.source), literal(&conf.charset))
             && !from.eq_ignore_ascii_case(&to)

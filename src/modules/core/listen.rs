@@ -17,6 +17,8 @@ pub struct ListenArg {
     pub default_server: bool,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether connections begin with a TLS handshake.
+    pub ssl: bool,
     /// Options of the socket.
     pub options: Options,
     /// Where it stands.
@@ -26,7 +28,7 @@ pub struct ListenArg {
 impl ListenArg {
     /// An address without options.
     pub fn new(addrs: Vec<Endpoint>, at: Span) -> Self {
-        Self { addrs, default_server: false, proxy_protocol: false, options: Options::default(), at }
+        Self { addrs, default_server: false, proxy_protocol: false, ssl: false, options: Options::default(), at }
     }
 }
 
@@ -34,7 +36,7 @@ impl ListenArg {
 pub fn listen(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let word = args.word(0);
     let addrs = addr::listen(word)
-        .and_then(|url| url.endpoints(80, addr::lookup))
+        .and_then(|url| url.endpoints(80, |name| args.env.files.lookup(name)))
         .map_err(|error| Problem::new(format!("{error} in \"{}\" of the \"listen\" directive", text(word))).at(0))?;
     let mut listen = ListenArg::new(addrs, args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {
@@ -61,7 +63,11 @@ fn parameter(listen: &mut ListenArg, word: &[u8]) -> Result<(), Problem> {
             listen.proxy_protocol = true;
             return Ok(());
         }
-        b"ssl" | b"http2" | b"quic" | b"multipath" => {
+        b"ssl" => {
+            listen.ssl = true;
+            return Ok(());
+        }
+        b"http2" | b"quic" | b"multipath" => {
             let problem = format!("the parameter \"{}\" of \"listen\" is not supported yet", text(word));
             return Err(Problem::new(problem));
         }

@@ -55,7 +55,7 @@ struct Passing {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "fastcgi://", prefix: Prefix::Never, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "fastcgi://", prefix: Prefix::Never, uri: false, port: 0, secure: None };
 
 impl super::Module for Module {
     type Conf = Conf;
@@ -93,7 +93,7 @@ impl super::Module for Module {
             Some(pass) => Some(Box::new(Passing {
                 target: pass.seal(&SCHEME, cx.upstreams)?,
                 params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-                shared: Shared::seal(conf.upstream, "fastcgi", &wire::CGI_HIDDEN, &cx.env.prefix)?,
+                shared: Shared::seal(conf.upstream, "fastcgi", &wire::CGI_HIDDEN, cx.env)?,
                 keep_conn: conf.keep_conn,
                 catch_stderr: conf.catch_stderr.to_vec(),
             })),

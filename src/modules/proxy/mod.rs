@@ -10,6 +10,7 @@ use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Pr
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
 use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
+use crate::upstream::secure::SECURE;
 use crate::upstream::{self, Mount, shared};
 
 mod cookie;
@@ -101,7 +102,7 @@ impl super::Module for Module {
         variable("proxy_internal_chunked", |_, _, _, _| false),
     ];
 
-    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP], |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP, SECURE], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "proxy")?;
@@ -136,10 +137,6 @@ fn proxy_pass(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let value = Value::read(word, args)?;
     let place = &conf.place;
     if value.as_literal().is_some() {
-        let lower = word.to_ascii_lowercase();
-        if lower.starts_with(b"https://") {
-            return Err(Problem::new("\"proxy_pass\" to https:// is not supported yet").at(0));
-        }
         let url = pass::SCHEME.check(word)?;
         if !url.uri.is_empty() && (place.is_regex || place.unnamed || place.name.first() == Some(&b'@')) {
             return Err(Problem::new(

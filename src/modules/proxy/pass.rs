@@ -1,16 +1,19 @@
 //! Where a request is passed to: the forms of `proxy_pass`, and which part of the URI it replaces.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Conf, HttpVersion, Pass, cookie, head, redirect};
 use crate::conf::{Diag, Place};
 use crate::http::{Request, Value};
 use crate::modules::Seal;
+use crate::upstream::secure::Dialer;
 use crate::upstream::target::{Destination, Prefix, Scheme};
 use crate::upstream::{Shared, Target};
 
 /// How `proxy_pass` writes its addresses.
-pub const SCHEME: Scheme = Scheme { name: "http://", prefix: Prefix::Must, uri: true, port: 80 };
+pub const SCHEME: Scheme = Scheme { name: "http://", prefix: Prefix::Must, uri: true, port: 80, secure: Some(("https://", 443)) };
 
 /// What requests read.
 pub struct Loc {
@@ -18,6 +21,8 @@ pub struct Loc {
     pub shared: Shared,
     /// Where to.
     pub target: Target,
+    /// What it talks TLS with.
+    pub dialer: Option<Arc<Dialer>>,
     /// The bytes of the path that a URI of `proxy_pass` replaces.
     pub replaced: usize,
     /// `proxy_method`.
@@ -59,8 +64,11 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         None if pass.value.as_literal().is_some() => vec![redirect::Rule::default_of(pass)],
         None => Vec::new(),
     };
+    let secure = SCHEME.may_be_secure(&pass.value);
+    let dialer = secure.then(|| conf.upstream.secure.seal("proxy_", cx.env)).transpose()?;
     Ok(Loc {
         target,
+        dialer,
         replaced,
         method: conf.method,
         set_body: conf.set_body,
@@ -68,7 +76,7 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         fields: head::Fields::new(&conf.set_header),
         redirects,
         cookies: conf.cookies,
-        shared: Shared::seal(conf.upstream, "proxy", &HIDDEN, &cx.env.prefix)?,
+        shared: Shared::seal(conf.upstream, "proxy", &HIDDEN, cx.env)?,
     })
 }
 

@@ -25,7 +25,7 @@ pub enum Rule {
 impl Rule {
     /// What `default` stands for: the URL of `proxy_pass` becomes the location's prefix.
     pub fn default_of(pass: &Pass) -> Self {
-        let rest = pass.url.get(7..).unwrap_or_default();
+        let rest = super::pass::SCHEME.strip(&pass.url).map(|bare| bare.rest).unwrap_or_default();
         let has_uri = crate::net::addr::url(rest).is_ok_and(|url| !url.uri.is_empty());
         let (from, to) = if has_uri {
             (pass.url.clone(), pass.place.name.clone())

@@ -19,6 +19,9 @@ pub async fn respond(loc: &Loc, request: &mut Request) -> Flow {
         Err(status) => return Flow::Fail(status),
     };
     request.upstream.host = Some((to.host.clone(), to.port.clone()));
+    if let Err(status) = to.dial(loc.dialer.as_ref(), request) {
+        return Flow::Fail(status);
+    }
     let outgoing = match outgoing(loc, &to, request).await {
         Ok(outgoing) => outgoing,
         Err(status) => return Flow::Fail(status),

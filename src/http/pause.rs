@@ -1,0 +1,20 @@
+//! Waiting on purpose, while the client may leave (`limit_req`, `auth_delay`).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Flow, Request};
+use crate::net::Level;
+
+/// Waits; the failure is a client that left meanwhile.
+pub async fn pause(request: &Request, time: Duration) -> Result<(), Flow> {
+    let stream = Rc::clone(&request.client.stream);
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(time) => Ok(()),
+        () = stream.hung_up() => {
+            request.log(Level::Info, "client prematurely closed connection");
+            Err(Flow::Fail(499))
+        }
+    }
+}
