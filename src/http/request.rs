@@ -370,8 +370,9 @@ impl Request {
         if self.origin.is_some() {
             out.push_str(&format!(", subrequest: \"{}\"", text(&self.uri)));
         }
-        if let (Some((scheme, uri)), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
-            out.push_str(&format!(", upstream: \"{scheme}{}{}\"", text(&attempt.addr), text(uri)));
+        if let (Some(url), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
+            let uri = (url.uri)(&url.sent);
+            out.push_str(&format!(", upstream: \"{}{}{}\"", url.scheme, text(&attempt.addr), text(uri)));
         }
         for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {
             if let Some(value) = self.headers.get(known) {

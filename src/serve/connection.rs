@@ -276,6 +276,9 @@ async fn drain(request: &mut Request, core: &crate::http::Core) -> bool {
 
 /// Logs what a body came upon while it was under way.
 fn tell(request: &Request) {
+    if !request.upstream.attempts.has_notes() {
+        return;
+    }
     for (level, text) in request.upstream.attempts.take_notes() {
         request.log(level, &text);
     }

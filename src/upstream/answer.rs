@@ -189,8 +189,7 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
     // The upstream has judged the conditions of the request already.
     let mut head = Head { unconditional: true, ..Head::default() };
     if P::KEEPS_DATELESS {
-        head.has_date = !shared.hidden.has(Known::Date, b"");
-        head.has_server = !shared.hidden.has(Known::Server, b"");
+        (head.has_date, head.has_server) = (!shared.hides.0, !shared.hides.1);
     }
     limit_rate(shared, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))

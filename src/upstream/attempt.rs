@@ -39,7 +39,7 @@ pub async fn run<P: Protocol>(
     let pooled = pool::take(choice.pool_key());
     let secure = choice.secure.clone();
     let scheme = secure.as_ref().map_or(P::SCHEME, |secure| secure.scheme);
-    request.upstream.url = Some((scheme, protocol.uri(&outgoing.head)));
+    request.upstream.url = Some(outgoing.url::<P>(scheme));
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
     let line = Line { shared, at: &at, pooled, secure: secure.as_deref() };
@@ -52,9 +52,8 @@ pub async fn run<P: Protocol>(
                 record.status = head.status;
                 record.connect_time = Some(connected - started);
                 record.header_time = Some(clock::since(started));
-                record.sent =
-                    outgoing.head.len() as u64 + outgoing.body.as_ref().and_then(Body::len).unwrap_or_default();
-                record.received = head.size + rest.len() as u64;
+                record.sent = progress.bytes;
+                record.received = progress.received;
             }
             Ok(Tried { head, rest, connection, started })
         }
@@ -62,6 +61,8 @@ pub async fn run<P: Protocol>(
             let failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
                 record.status = failed.status();
+                record.sent = progress.bytes;
+                record.received = progress.received;
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::http::attempts::Url;
 use crate::http::h1::write::Writer;
 use crate::http::headers::Field;
 use crate::http::{Body, Cause, Headers, Request};
@@ -23,8 +24,8 @@ pub trait Protocol {
     fn restart(&mut self) {}
 
     /// The URI in what is sent, for the error log.
-    fn uri(&self, _sent: &Bytes) -> Bytes {
-        Bytes::new()
+    fn uri(_sent: &[u8]) -> &[u8] {
+        &[]
     }
 
     /// A body that was read ahead as it is sent.
@@ -106,6 +107,11 @@ impl Outgoing {
     /// Whether the client's body is sent while it comes.
     pub fn streams(&self) -> bool {
         self.body.is_none()
+    }
+
+    /// What the error log says of it.
+    pub fn url<P: Protocol>(&self, scheme: &'static str) -> Url {
+        Url { scheme, sent: self.head.clone(), uri: P::uri }
     }
 
     /// A copy of the body that was read ahead.

@@ -16,6 +16,8 @@ pub struct Shared {
     pub conf: Conf,
     /// The fields of responses that are kept back.
     pub hidden: Arc<Names>,
+    /// Whether `Date` and `Server` are among them.
+    pub hides: (bool, bool),
     /// Fields of responses that have no effect.
     pub ignored: Names,
     /// What may be held of a response for a client that is slower than its upstream.
@@ -58,7 +60,8 @@ impl Shared {
             write: usize::try_from(write).unwrap_or(usize::MAX),
             directory,
         };
-        Ok(Self { conf, hidden: Arc::new(hidden), ignored, limits: Arc::new(limits) })
+        let hides = (hidden.has(Known::Date, b""), hidden.has(Known::Server, b""));
+        Ok(Self { conf, hidden: Arc::new(hidden), hides, ignored, limits: Arc::new(limits) })
     }
 }
 

@@ -53,12 +53,8 @@ impl Protocol for Http1<'_> {
         }
     }
 
-    fn uri(&self, sent: &Bytes) -> Bytes {
-        let mut spaces = memchr::memchr_iter(b' ', sent);
-        match (spaces.next(), spaces.next()) {
-            (Some(first), Some(second)) => sent.slice(first + 1..second),
-            _ => Bytes::new(),
-        }
+    fn uri(sent: &[u8]) -> &[u8] {
+        sent.split(|&b| b == b' ').nth(1).unwrap_or_default()
     }
 
     fn piece(&self, bytes: Bytes, last: bool, to: &mut Writer<'_>) {
