@@ -5,6 +5,7 @@ pub mod body;
 pub mod core;
 pub mod disk;
 pub mod escape;
+pub mod fields;
 pub mod flow;
 pub mod forwarded;
 pub mod gzip;

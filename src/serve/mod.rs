@@ -11,6 +11,7 @@ use crate::net::timer;
 use crate::table::Table;
 
 pub mod accept;
+pub mod answer;
 pub mod build;
 pub mod connection;
 pub mod errors;
