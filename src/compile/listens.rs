@@ -25,6 +25,7 @@ struct Place {
     addr: Endpoint,
     options: Options,
     proxy_protocol: bool,
+    http2: bool,
     explicit_default: bool,
     default: Arc<Server>,
     names: ServerNames<Arc<Server>>,
@@ -45,6 +46,7 @@ pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>
             addr: place.addr,
             options: place.options,
             proxy_protocol: place.proxy_protocol,
+            http2: place.http2,
             servers: place.names,
             default: place.default,
         })
@@ -67,6 +69,7 @@ fn add(
                 addr: at.clone(),
                 options: Options::default(),
                 proxy_protocol: false,
+                http2: false,
                 explicit_default: false,
                 default: Arc::clone(&candidate.server),
                 names: ServerNames::default(),
@@ -89,6 +92,7 @@ fn add(
         place.default = Arc::clone(&candidate.server);
     }
     place.proxy_protocol |= listen.proxy_protocol;
+    place.http2 |= listen.http2;
     name(place, candidate, at, env);
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod flow;
 pub mod forwarded;
 pub mod gzip;
 pub mod h1;
+pub mod h2;
 pub mod headers;
 pub mod host;
 pub mod matcher;

@@ -46,6 +46,8 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
+    /// The stream of an HTTP/2 connection that this stands for.
+    pub h2: Option<super::h2::Side>,
 }
 
 /// The request method (RFC 9110 §9).
@@ -96,7 +98,7 @@ impl Method {
     }
 }
 
-/// The protocol version, as major × 1000 + minor: 9, 1000, 1001.
+/// The protocol version, as major × 1000 + minor: 9, 1000, 1001, 2000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u16);
 

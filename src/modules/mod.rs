@@ -292,7 +292,7 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, realip, rewrite,
+    process, core, v2, realip, rewrite,
     map, geo, split_clients, access, charset,
     try_files, upstream, proxy,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,

@@ -73,5 +73,6 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         requests: std::cell::Cell::new(0),
         started: clock::instant(),
         stage: Stage::accepted(),
+        h2: None,
     }
 }

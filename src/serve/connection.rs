@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, answer, build, phases, preface};
+use super::{Worker, answer, build, http2, phases, preface};
 use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Writer};
@@ -68,7 +68,7 @@ impl Place {
 const COPIED: usize = 2048;
 
 /// How long a connection lingers: in all, and without a byte.
-type Linger = (Duration, Duration);
+pub type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
@@ -76,6 +76,9 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
+    }
+    if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
+        return http2::serve(worker, client, listen).await;
     }
     loop {
         let pipelined = idle.is_some() && !client.input.borrow().is_empty();

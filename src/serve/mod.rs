@@ -16,6 +16,8 @@ pub mod build;
 pub mod connection;
 pub mod errors;
 pub mod head;
+pub mod http2;
+pub mod io;
 pub mod phases;
 pub mod preface;
 pub mod tunnel;
@@ -48,9 +50,10 @@ impl Worker {
         Arc::clone(&self.table.borrow())
     }
 
-    /// Lets new requests see `table`; those under way finish on theirs.
+    /// Lets new requests see `table`; those under way finish on theirs. HTTP/2 connections end with theirs.
     pub fn reload(&self, table: Arc<Table>) {
         *self.table.borrow_mut() = table;
+        timer::wake_all();
     }
 
     /// Ends idle connections, and the others after their request.

@@ -13,6 +13,8 @@ pub struct Listen {
     pub options: Options,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 may be spoken whatever its servers say.
+    pub http2: bool,
     /// Its servers by name.
     pub servers: ServerNames<Arc<Server>>,
     /// The server of requests whose name is not among them.

@@ -221,6 +221,9 @@ async fn watched<T>(
 /// Ends when the client closes; requests that come early stay in its buffer.
 async fn gone(client: &Client) {
     const AHEAD: usize = 16 << 10;
+    if let Some(side) = &client.h2 {
+        return side.gone().await;
+    }
     loop {
         if client.input.borrow().len() >= AHEAD {
             return std::future::pending().await;

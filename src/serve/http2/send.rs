@@ -1,0 +1,147 @@
+//! A response's body in DATA frames, no faster than the client makes room for them (RFC 9113 §5.2, §6.1).
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::http::flow::{Cause, Fault, Stage};
+use crate::http::h1::inbound::read_part;
+use crate::http::h1::write::Rate;
+use crate::http::{Body, Chunk, FilePart, Headers, h2 as side};
+use crate::net::clock;
+use crate::net::timer::within;
+
+/// Bytes of a file that are read at once.
+const PIECE: usize = 64 << 10;
+
+/// Adds a field, unless HTTP/2 has none of its kind.
+pub fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
+    const HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        && !HOP.contains(&name.as_str())
+    {
+        map.append(name, value);
+    }
+}
+
+/// Sends bodies.
+pub struct Sender {
+    stream: SendStream<Bytes>,
+    timeout: Duration,
+    rate: Rate,
+    /// Bytes of a frame.
+    chunk: usize,
+    started: Instant,
+    /// Bytes that were sent.
+    pub sent: u64,
+}
+
+enum Next {
+    Data(Bytes),
+    File(FilePart),
+    /// Nothing for now: what is held must leave.
+    Pause,
+    End,
+}
+
+impl Sender {
+    /// A sender that has sent nothing.
+    pub fn new(stream: SendStream<Bytes>, timeout: Duration, rate: Rate, chunk: usize) -> Self {
+        Self { stream, timeout, rate, chunk, started: clock::instant(), sent: 0 }
+    }
+
+    /// Sends `body` and the fields behind it.
+    pub async fn send(&mut self, mut body: Body, own: impl FnOnce() -> Option<Headers>) -> Result<(), Fault> {
+        // The last piece waits, so that it can say that it is the last.
+        let mut held = Bytes::new();
+        loop {
+            let next = std::future::poll_fn(|cx| self.next(cx, &mut body, !held.is_empty())).await?;
+            match next {
+                Next::Data(bytes) => {
+                    let before = std::mem::replace(&mut held, bytes);
+                    self.data(before, false).await?;
+                }
+                Next::Pause => self.data(std::mem::take(&mut held), false).await?,
+                Next::File(mut part) => {
+                    while part.len > 0 {
+                        let bytes = read_part(&part, PIECE).map_err(Fault::here)?;
+                        if bytes.is_empty() {
+                            return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
+                        }
+                        part.offset += bytes.len() as u64;
+                        part.len -= bytes.len() as u64;
+                        let before = std::mem::replace(&mut held, bytes);
+                        self.data(before, false).await?;
+                    }
+                }
+                Next::End => break,
+            }
+        }
+        let (own, of_body) = (own(), body.trailers());
+        let mut map = HeaderMap::new();
+        for field in of_body.iter().chain(&own).flat_map(Headers::iter) {
+            append(&mut map, field.name, field.value);
+        }
+        if map.is_empty() {
+            return self.data(held, true).await;
+        }
+        self.data(held, false).await?;
+        self.stream.send_trailers(map).map_err(|error| side::fault(&error))
+    }
+
+    /// The next piece; a client that leaves ends the wait for it.
+    fn next(&mut self, cx: &mut Context<'_>, body: &mut Body, holds: bool) -> Poll<Result<Next, Fault>> {
+        match body.poll_chunk(cx) {
+            Poll::Ready(Some(Ok(Chunk::Data(bytes)))) => Poll::Ready(Ok(Next::Data(bytes))),
+            Poll::Ready(Some(Ok(Chunk::File(part)))) => Poll::Ready(Ok(Next::File(part))),
+            Poll::Ready(Some(Ok(Chunk::Flush))) => Poll::Ready(Ok(Next::Pause)),
+            Poll::Ready(Some(Err(fault))) => Poll::Ready(Err(fault)),
+            Poll::Ready(None) => Poll::Ready(Ok(Next::End)),
+            Poll::Pending if holds => Poll::Ready(Ok(Next::Pause)),
+            Poll::Pending => self.stream.poll_reset(cx).map(|_| Err(Fault::client(Stage::Send, Cause::Closed))),
+        }
+    }
+
+    /// Sends bytes, in frames of the size that was asked for.
+    async fn data(&mut self, mut bytes: Bytes, end: bool) -> Result<(), Fault> {
+        let failed = |error: h2::Error| side::fault(&error);
+        while !bytes.is_empty() {
+            let wanted = self.allowance(bytes.len().min(self.chunk)).await?;
+            self.stream.reserve_capacity(wanted);
+            if self.stream.capacity() == 0 {
+                let room = std::future::poll_fn(|cx| self.stream.poll_capacity(cx));
+                match within(self.timeout, room).await {
+                    Some(Some(room)) => room.map_err(failed)?,
+                    Some(None) => return Err(Fault::client(Stage::Send, Cause::Closed)),
+                    None => return Err(Fault::client(Stage::Send, Cause::TimedOut)),
+                };
+            }
+            let piece = bytes.split_to(wanted.min(self.stream.capacity()));
+            self.sent += piece.len() as u64;
+            let last = end && bytes.is_empty();
+            self.stream.send_data(piece, last).map_err(failed)?;
+            if last {
+                return Ok(());
+            }
+        }
+        if end { self.stream.send_data(bytes, true).map_err(failed) } else { Ok(()) }
+    }
+
+    /// The bytes that may leave now; waits until there are some.
+    async fn allowance(&mut self, wanted: usize) -> Result<usize, Fault> {
+        loop {
+            match self.rate.allows(self.started, self.sent, wanted) {
+                Ok(allowed) => return Ok(allowed),
+                Err(pause) => {
+                    let gone = std::future::poll_fn(|cx| self.stream.poll_reset(cx));
+                    if tokio::time::timeout(pause, gone).await.is_ok() {
+                        return Err(Fault::client(Stage::Send, Cause::Closed));
+                    }
+                }
+            }
+        }
+    }
+}
