@@ -10,6 +10,9 @@ use nginx_rs::process;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(done) = process::work() {
+        return end(done);
+    }
     let options = match Options::read(std::env::args_os()) {
         Ok(options) => options,
         Err(problem) => return say(&format!("nginx: {problem}\n"), 1),
@@ -23,7 +26,11 @@ fn main() -> ExitCode {
     if options.version {
         return say(&cli::version(), 0);
     }
-    match process::run(&options) {
+    end(process::run(&options))
+}
+
+fn end(done: anyhow::Result<u8>) -> ExitCode {
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(problem) => say(&format!("nginx: [emerg] {problem:#}\n"), 1),
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use nginx_rs::compile::{Input, Output, compile};
 use nginx_rs::conf::Level;
-use nginx_rs::conf::load::{Disk, Files};
+use nginx_rs::conf::files::{Disk, Files};
 use nginx_rs::modules::seal::LogFiles;
 use parser::ast::{FileId, Span};
 use parser::source::line;
@@ -85,6 +85,10 @@ impl Files for Fixture {
     fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
         self.disk.glob(pattern)
     }
+
+    fn lookup(&self, name: &str) -> Option<Vec<std::net::IpAddr>> {
+        self.disk.lookup(name)
+    }
 }
 
 fn compiled(path: &Path, text: &[u8], prefix: &Path) -> Output {
@@ -94,6 +98,7 @@ fn compiled(path: &Path, text: &[u8], prefix: &Path) -> Output {
         globals: String::new(),
         files: Arc::new(Fixture { path: path.to_owned(), text: text.into(), disk: Disk::default() }),
         logs: LogFiles::default(),
+        upstreams: Default::default(),
         error_log: None,
         access_log: None,
     })

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nginx_rs::compile::{Input, compile};
-use nginx_rs::conf::load::Disk;
+use nginx_rs::conf::files::Disk;
 use nginx_rs::modules::seal::LogFiles;
 use nginx_rs::table::Table;
 use nginx_rs::table::tree::Found;
@@ -51,6 +51,7 @@ fn table(path: &Path) -> Table {
         globals: String::new(),
         files: Arc::new(Disk::default()),
         logs: LogFiles::default(),
+        upstreams: Default::default(),
         error_log: None,
         access_log: None,
     });

@@ -2,14 +2,15 @@
 //!
 //! Compiling opens log files and resolves the names of upstream servers; everything else is a function of the tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::conf::load::{self, Files, Loaded, Sources};
+use crate::conf::files::Files;
+use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::LogFiles;
+use crate::modules::seal::{LogFiles, Sealed};
 use crate::table::Table;
 
 mod blocks;
@@ -33,6 +34,8 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Upstream groups that are in use.
+    pub upstreams: Sealed,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
@@ -63,6 +66,8 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        temp_paths: BTreeSet::new(),
+        transparent: false,
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -15,7 +15,8 @@ use crate::table::{Server, Table};
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
-    let (mut logs, mut upstreams) = (input.logs.clone(), Upstreams::new(blocks.upstreams));
+    let (mut logs, mut upstreams) =
+        (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone()));
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
@@ -38,7 +39,9 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
-            Ok(Table { process: blocks.main.process, error_log, listens, upstreams, logs })
+            let temp_paths = std::mem::take(&mut env.temp_paths);
+            let (process, transparent) = (blocks.main.process, env.transparent);
+            Ok(Table { process, error_log, listens, upstreams, logs, temp_paths, transparent })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

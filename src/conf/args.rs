@@ -1,6 +1,6 @@
 //! The arguments of a directive while its setter reads them, and what setters may ask of the configuration around them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use parser::ast::{self, Span};
 
 use super::diag::{Diag, Problem};
 use super::field::Field;
-use super::load::{Files, Sources};
+use super::files::Files;
+use super::load::Sources;
 use super::names::{Names, VarId};
 
 /// What a configuration shares between all its setters.
@@ -31,6 +32,10 @@ pub struct Env {
     pub declared: HashMap<(&'static str, Vec<u8>), Span>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// Directories of temporary files that the configuration names.
+    pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others (`proxy_bind … transparent`).
+    pub transparent: bool,
 }
 
 impl Env {

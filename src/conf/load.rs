@@ -2,55 +2,19 @@
 //!
 //! <https://nginx.org/en/docs/ngx_core_module.html#include>. Compiling is a pure function of what [`Files`] answers.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use parser::ast::{Directive, FileId, Span};
 
 use super::args::text;
 use super::diag::Diag;
+use super::files::Files;
 
 /// How deep includes may nest.
 const DEPTH: usize = 64;
-
-/// Where a configuration's bytes come from.
-pub trait Files: Send + Sync {
-    /// The contents of a file.
-    fn read(&self, path: &Path) -> io::Result<Arc<[u8]>>;
-    /// The files a pattern names, sorted.
-    fn glob(&self, pattern: &Path) -> Vec<PathBuf>;
-}
-
-/// The disk, read once: a second question gets the first one's answer.
-#[derive(Default)]
-pub struct Disk {
-    read: Mutex<HashMap<PathBuf, Arc<[u8]>>>,
-}
-
-impl Files for Disk {
-    fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = read.get(path) {
-            return Ok(Arc::clone(bytes));
-        }
-        let bytes: Arc<[u8]> = std::fs::read(path)?.into();
-        read.insert(path.to_owned(), Arc::clone(&bytes));
-        Ok(bytes)
-    }
-
-    fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
-        let options = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-        };
-        let pattern = pattern.to_string_lossy();
-        glob::glob_with(&pattern, options).map(|paths| paths.filter_map(Result::ok).collect()).unwrap_or_default()
-    }
-}
 
 /// One file of a load.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ pub mod args;
 pub mod diag;
 pub mod directive;
 pub mod field;
+pub mod files;
 pub mod inherit;
 pub mod load;
 pub mod names;

@@ -34,6 +34,7 @@ impl Client {
             started: self.started,
             stage: Counted::stream(),
             h2: Some(side),
+            open: None,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::headers::{Headers, Known};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
-use crate::net::counts::Stage;
+use crate::net::counts::{Open, Stage};
 use crate::net::{Level, Stream};
 
 /// The client's connection.
@@ -48,6 +48,8 @@ pub struct Client {
     pub stage: Stage,
     /// The stream of an HTTP/2 connection that this stands for.
     pub h2: Option<super::h2::Side>,
+    /// Counts it, unless it is a stream.
+    pub open: Option<Open>,
 }
 
 /// The request method (RFC 9110 §9).

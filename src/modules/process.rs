@@ -2,8 +2,12 @@
 //!
 //! Tuning of nginx's event loop is checked and has no effect; `docs/DIFFERENCES.md` lists it.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use parser::ast::Span;
 
 use super::Seal;
 use crate::conf::args::text;
@@ -13,20 +17,38 @@ use crate::conf::{Args, Contexts, Diag, Directive, Problem, many, on, units};
 /// `ngx_core_module` and `ngx_events_module`.
 pub struct Module;
 
+/// The user of the worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its group's; the user's where it is not said.
+    pub group: Option<String>,
+    /// Where it is said.
+    pub at: Span,
+}
+
 /// What the directives outside of `http` say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field has the name of the directive that documents it")]
 pub struct Process {
     pub daemon: bool,
     pub master_process: bool,
     pub pid: Option<PathBuf>,
-    pub user: Option<(String, Option<String>)>,
+    pub user: Option<User>,
     /// 0 is `auto`.
     pub worker_processes: u64,
     pub worker_connections: u64,
     pub worker_shutdown_timeout: Duration,
     pub working_directory: Option<PathBuf>,
     pub timer_resolution: Duration,
+    pub worker_rlimit_nofile: Option<u64>,
+    /// In bytes.
+    pub worker_rlimit_core: Option<u64>,
+    pub worker_priority: i32,
+    /// Names to hand on, each with its value where `env` gives one.
+    pub env: Vec<(OsString, Option<OsString>)>,
+    pub worker_hardening: bool,
     pub checked: u64,
 }
 
@@ -42,6 +64,11 @@ impl Default for Process {
             worker_shutdown_timeout: Duration::ZERO,
             working_directory: None,
             timer_resolution: Duration::ZERO,
+            worker_rlimit_nofile: None,
+            worker_rlimit_core: None,
+            worker_priority: 0,
+            env: Vec::new(),
+            worker_hardening: true,
             checked: 0,
         }
     }
@@ -61,7 +88,7 @@ impl super::Module for Module {
         on("pid", MAIN, 1..=1, |p, a| a.set(&mut p.pid)),
         on("user", MAIN, 1..=2, |p, a| {
             let group = a.get(1).map(|group| text(group).into_owned());
-            p.user = Some((text(a.word(0)).into_owned(), group));
+            p.user = Some(User { name: text(a.word(0)).into_owned(), group, at: a.directive().end });
             Ok(())
         }),
         on("worker_processes", MAIN, 1..=1, |p, a| {
@@ -78,12 +105,23 @@ impl super::Module for Module {
         on("worker_shutdown_timeout", MAIN, 1..=1, |p, a| a.set(&mut p.worker_shutdown_timeout)),
         on("working_directory", MAIN, 1..=1, |p, a| a.set(&mut p.working_directory)),
         on("timer_resolution", MAIN, 1..=1, |p, a| a.set(&mut p.timer_resolution)),
-        on("worker_rlimit_nofile", MAIN, 1..=1, |p, a| a.set(&mut p.checked)),
-        on("worker_priority", MAIN, 1..=1, |_, a| priority(a)),
+        on("worker_rlimit_nofile", MAIN, 1..=1, |p, a| a.set(&mut p.worker_rlimit_nofile)),
+        on("worker_rlimit_core", MAIN, 1..=1, |p, a| {
+            let size = units::size(a.word(0)).ok_or_else(|| Problem::tail("invalid value").at(0))?;
+            p.worker_rlimit_core = Some(size);
+            Ok(())
+        }),
+        on("worker_priority", MAIN, 1..=1, priority),
+        on("worker_hardening", MAIN, 1..=1, |p, a| a.set(&mut p.worker_hardening)),
         on("worker_cpu_affinity", MAIN, 1..=255, |_, _| Ok(())),
         on("pcre_jit", MAIN, 1..=1, |_, a| a.set(&mut false)),
         on("lock_file", MAIN, 1..=1, |_, a| a.set(&mut PathBuf::new())),
-        many("env", MAIN, 1..=1, |_, _| Ok(())),
+        many("env", MAIN, 1..=1, |p, a| {
+            let word = OsStr::from_bytes(a.word(0));
+            let mut parts = word.as_bytes().splitn(2, |&b| b == b'=').map(|part| OsStr::from_bytes(part).to_owned());
+            p.env.push((parts.next().unwrap_or_default(), parts.next()));
+            Ok(())
+        }),
         on("worker_connections", EVENTS, 1..=1, |p, a| a.set(&mut p.worker_connections)),
         on("use", EVENTS, 1..=1, |_, a| {
             let method = text(a.word(0));
@@ -106,7 +144,9 @@ impl super::Module for Module {
     }
 }
 
-fn priority(args: &mut Args<'_>) -> Result<(), Problem> {
-    let digits = args.word(0).strip_prefix(b"-").unwrap_or(args.word(0));
-    units::number(digits).map(drop).ok_or_else(|| Problem::tail("invalid value").at(0))
+fn priority(process: &mut Process, args: &mut Args<'_>) -> Result<(), Problem> {
+    let (minus, digits) = args.word(0).strip_prefix(b"-").map_or((1, args.word(0)), |digits| (-1, digits));
+    let number = units::number(digits).and_then(|number| i32::try_from(number).ok());
+    process.worker_priority = minus * number.ok_or_else(|| Problem::tail("invalid value").at(0))?;
+    Ok(())
 }

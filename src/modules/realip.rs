@@ -13,7 +13,6 @@ use crate::http::forwarded::{self, Real};
 use crate::http::headers::Known;
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Variable};
-use crate::net::addr;
 use crate::net::cidr::Cidr;
 
 /// `ngx_http_realip_module`.
@@ -128,7 +127,7 @@ fn from(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         conf.from.push(Some(net));
         return Ok(());
     }
-    let found = addr::lookup(&text(word));
+    let found = args.env.files.lookup(&text(word));
     let found = found
         .ok_or_else(|| Problem::new(format!("host not found in set_real_ip_from \"{}\"", text(word))).at(0))?;
     for addr in found {

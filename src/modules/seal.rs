@@ -1,6 +1,7 @@
 //! What sealing a scope may ask for: log files, upstream groups, the place it is at.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parser::ast::Span;
 
+use crate::conf::files::Files;
 use crate::conf::{Diag, Env};
 use crate::http::Value;
 use crate::net::LogFile;
@@ -34,9 +36,22 @@ impl LogFiles {
         Ok(file)
     }
 
-    /// Opens every file again by its name (USR1); what fails stays as it was.
-    pub fn reopen(&self) -> Vec<String> {
-        let reopened = self.0.iter().map(|(path, file)| (path, file.reopen()));
+    /// Lets the log at `path` go on in `file`.
+    pub fn put(&mut self, path: &Path, file: File) {
+        match self.0.get(path) {
+            Some(log) => log.replace(file),
+            None => drop(self.0.insert(path.to_owned(), Arc::new(LogFile::from_file(path, file)))),
+        }
+    }
+
+    /// Every file, with a descriptor of its own.
+    pub fn descriptors(&self) -> Vec<(PathBuf, File)> {
+        self.0.iter().filter_map(|(path, log)| Some((path.clone(), log.descriptor()?))).collect()
+    }
+
+    /// Opens every file again by its name, for the user `owner` (USR1); what fails stays as it was.
+    pub fn reopen(&self, owner: Option<u32>) -> Vec<String> {
+        let reopened = self.0.iter().map(|(path, file)| (path, file.reopen(owner)));
         reopened.filter_map(|(path, done)| Some(crate::conf::load::cannot_open(path, &done.err()?))).collect()
     }
 }
@@ -57,8 +72,9 @@ pub struct Seal<'a> {
 pub type Sealed = HashMap<(Bytes, Option<u16>), Arc<Peers>>;
 
 /// The groups of a configuration: blocks, and hosts that directives name.
-#[derive(Debug, Default)]
 pub struct Upstreams {
+    files: Arc<dyn Files>,
+    before: Sealed,
     groups: Vec<Group>,
     sealed: Sealed,
     known: Arc<OnceLock<Sealed>>,
@@ -67,9 +83,9 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The groups that `upstream` blocks made.
-    pub fn new(groups: Vec<Group>) -> Self {
-        Self { groups, ..Self::default() }
+    /// The groups that `upstream` blocks made; `files` knows the addresses of host names, `before` the groups until now.
+    pub fn new(groups: Vec<Group>, files: Arc<dyn Files>, before: Sealed) -> Self {
+        Self { files, before, groups, sealed: Sealed::new(), known: Arc::default(), resolvers: Vec::new() }
     }
 
     /// All groups that something uses or an `upstream` block declares.
@@ -89,6 +105,11 @@ impl Upstreams {
     /// All groups, once every scope is sealed: for URLs with variables, which may name any of them.
     pub fn known(&self) -> Arc<OnceLock<Sealed>> {
         Arc::clone(&self.known)
+    }
+
+    /// The groups as they are, for a reload to go on with.
+    pub fn sealed(&self) -> Sealed {
+        self.sealed.clone()
     }
 
     /// The group that an `upstream` block of this name declares.
@@ -119,14 +140,18 @@ impl Upstreams {
         if let Some(peers) = self.sealed.get(&key) {
             return Ok(Arc::clone(peers));
         }
-        let peers = Arc::new(peers(group)?);
+        let mut peers = peers(group, &*self.files)?;
+        if let Some(old) = self.before.get(&key) {
+            peers.succeed(old);
+        }
+        let peers = Arc::new(peers);
         self.sealed.insert(key, Arc::clone(&peers));
         Ok(peers)
     }
 }
 
 /// Resolves a group's servers.
-fn peers(group: &Group) -> Result<Peers, Diag> {
+fn peers(group: &Group, files: &dyn Files) -> Result<Peers, Diag> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let name = String::from_utf8_lossy(&group.name).into_owned();
     if !group.servers.iter().any(|server| !server.backup) {
@@ -142,7 +167,7 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     for server in &group.servers {
         let [primary, backup] = &mut tiers;
         let tier = if server.backup { backup } else { primary };
-        for (address, name) in resolve(server)? {
+        for (address, name) in resolve(server, files)? {
             tier.push(Peer {
                 address,
                 name,
@@ -169,13 +194,14 @@ fn peers(group: &Group) -> Result<Peers, Diag> {
     })
 }
 
-fn resolve(server: &Server) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
+fn resolve(server: &Server, files: &dyn Files) -> Result<Vec<(Endpoint, Bytes)>, Diag> {
     let name = if server.name.starts_with(b"unix:") { server.name.strip_suffix(b":") } else { None };
-    let found =
-        addr::peer(name.unwrap_or(&server.name)).and_then(|url| url.endpoints(80, addr::lookup)).map_err(|error| {
-            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
-            Diag::error(problem, server.at, server.at)
-        })?;
+    let found = addr::peer(name.unwrap_or(&server.name))
+        .and_then(|url| url.endpoints(80, |name| files.lookup(name)))
+        .map_err(|error| {
+        let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+        Diag::error(problem, server.at, server.at)
+    })?;
     let text = |at: &Endpoint| name.map_or_else(|| at.to_string().into(), |_| server.name.clone());
     Ok(found.into_iter().map(|at| (at.clone(), text(&at))).collect())
 }

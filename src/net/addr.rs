@@ -105,14 +105,6 @@ pub fn url(text: &[u8]) -> Result<Url, AddrError> {
     parse(text, Mode::Url)
 }
 
-/// The addresses of a host name, as the system's resolver knows them.
-pub fn lookup(name: &str) -> Option<Vec<IpAddr>> {
-    use std::net::ToSocketAddrs;
-    let mut found: Vec<IpAddr> = (name, 0).to_socket_addrs().ok()?.map(|at| at.ip()).collect();
-    found.dedup();
-    Some(found)
-}
-
 impl Url {
     /// Every endpoint that is meant: each address of the host (asking `lookup` for those of a name) with each port.
     pub fn endpoints(

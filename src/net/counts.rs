@@ -7,6 +7,43 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A connection of this thread, to a client or to an upstream server, as long as this lives.
+#[derive(Debug)]
+pub struct Open(());
+
+thread_local! {
+    static OPEN: Cell<u64> = const { Cell::new(0) };
+    static LIMIT: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+impl Open {
+    /// One more, if this thread may have it; otherwise how many it may have.
+    pub fn new() -> Result<Self, u64> {
+        let (open, limit) = (OPEN.get(), LIMIT.get());
+        if open >= limit {
+            return Err(limit);
+        }
+        OPEN.set(open + 1);
+        Ok(Self(()))
+    }
+
+    /// Sets how many connections this thread may have: `worker_connections`.
+    pub fn limit(limit: u64) {
+        LIMIT.set(limit);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.set(OPEN.get() - 1);
+    }
+}
+
+/// nginx's sentence for a thread that has all the connections it may have.
+pub fn not_enough(limit: u64) -> String {
+    format!("{limit} worker_connections are not enough")
+}
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {

@@ -1,8 +1,9 @@
 //! Log files and the error log's format (<https://nginx.org/en/docs/ngx_core_module.html#error_log>).
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -56,6 +57,11 @@ impl LogFile {
         Ok(Self { path: Some(path.to_owned()), file: Mutex::new(Some(append(path)?)) })
     }
 
+    /// A file that is open for appending.
+    pub fn from_file(path: &Path, file: File) -> Self {
+        Self { path: Some(path.to_owned()), file: Mutex::new(Some(file)) }
+    }
+
     /// The process's standard error.
     pub fn stderr() -> Self {
         Self { path: None, file: Mutex::new(None) }
@@ -66,13 +72,31 @@ impl LogFile {
         self.path.as_deref()
     }
 
-    /// Opens the same name again.
-    pub fn reopen(&self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            let file = append(path)?;
-            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    /// Opens the same name again; it belongs to the user `owner` then, who may read and write it.
+    pub fn reopen(&self, owner: Option<u32>) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let file = append(path)?;
+        if let Some(owner) = owner {
+            let found = file.metadata()?;
+            if found.is_file() && found.uid() != owner {
+                std::os::unix::fs::fchown(&file, Some(owner), None)?;
+            }
+            if found.is_file() && found.mode() & 0o600 != 0o600 {
+                file.set_permissions(Permissions::from_mode(found.mode() | 0o600))?;
+            }
         }
+        self.replace(file);
         Ok(())
+    }
+
+    /// Goes on in `file`.
+    pub fn replace(&self, file: File) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    /// Another descriptor of the file; none for standard error.
+    pub fn descriptor(&self) -> Option<File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.try_clone().ok()
     }
 
     /// Appends whole lines with one write. A full disk loses them, as in nginx: serving goes on.
@@ -99,6 +123,12 @@ impl ErrorLog {
     /// A log with these places.
     pub fn new(sinks: Vec<(Level, Arc<LogFile>)>) -> Self {
         Self { sinks }
+    }
+
+    /// A descriptor of its first file; none where standard error is among its places.
+    pub fn file(&self) -> Option<File> {
+        let files = self.sinks.iter().map(|(_, file)| file.descriptor()).collect::<Option<Vec<File>>>()?;
+        files.into_iter().next()
     }
 
     /// Whether an entry of this level is written anywhere.

@@ -1,61 +1,76 @@
-//! Listening sockets: opened once, one a thread for TCP, kept across reloads.
+//! Listening sockets: one a thread for TCP, opened or inherited once, and kept across reloads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
+use super::order::Slot;
 use crate::conf::load::os_error;
 use crate::net::addr::Endpoint;
 use crate::net::addr::Options;
-use crate::table::{Listen, Table};
+use crate::table::Listen;
 
 /// nginx's length of the queue of connections that wait to be accepted.
 const BACKLOG: i32 = 511;
 
-/// The sockets of every address, one for each thread.
+/// The sockets of every address.
 #[derive(Default)]
 pub struct Listeners {
-    open: HashMap<Endpoint, Vec<Socket>>,
+    open: BTreeMap<Endpoint, Vec<Socket>>,
+    inherited: BTreeMap<Endpoint, Vec<Socket>>,
 }
 
-/// What a reload changes.
-#[derive(Default)]
-pub struct Change {
-    /// Sockets to serve from now on: a list for each thread.
-    pub added: Vec<Vec<(Endpoint, Socket)>>,
-    /// Addresses to serve no longer.
-    pub removed: Vec<Endpoint>,
-}
+/// Sockets that a reload no longer needs. They may still hold connections that nobody has accepted.
+pub struct Retired(BTreeMap<Endpoint, Vec<Socket>>);
 
 impl Listeners {
-    /// Opens what `table` wants and is not open, for `threads` threads; nothing changes where that fails.
-    pub fn update(&mut self, table: &Table, threads: usize) -> Result<Change> {
-        let wanted = sockets(&table.listens);
-        let mut change = Change { added: (0..threads).map(|_| Vec::new()).collect(), removed: Vec::new() };
-        let mut opened = HashMap::new();
+    /// None are open; what stands at an address of `inherited` is used for it.
+    pub fn inheriting(inherited: Vec<OwnedFd>) -> Self {
+        let mut listeners = Self::default();
+        for socket in inherited.into_iter().map(Socket::from) {
+            let at = socket.local_addr().ok().and_then(|addr| match addr.as_socket() {
+                Some(addr) => Some(Endpoint::Inet(addr)),
+                None => addr.as_pathname().map(|path| Endpoint::Unix(path.to_owned())),
+            });
+            if let (Some(at), Ok(())) = (at, socket.set_nonblocking(true)) {
+                listeners.inherited.entry(at).or_default().push(socket);
+            }
+        }
+        listeners
+    }
+
+    /// Opens what `listens` want and is not open, for `threads` threads; nothing changes where that fails.
+    pub fn update(&mut self, listens: &[Arc<Listen>], threads: usize) -> Result<Retired> {
+        let wanted = sockets(listens);
+        let mut opened = BTreeMap::new();
         for listen in &wanted {
-            if !self.open.contains_key(&listen.addr) {
-                opened.insert(listen.addr.clone(), open(listen, threads)?);
-            }
+            let known = self.open.get(&listen.addr).or_else(|| self.inherited.get(&listen.addr));
+            let sockets = known.map(|known| more(listen, known, threads)).unwrap_or_else(|| open(listen, threads))?;
+            opened.insert(listen.addr.clone(), sockets);
         }
-        for (addr, sockets) in &opened {
-            for (thread, socket) in change.added.iter_mut().zip(sockets) {
-                thread.push((addr.clone(), socket.try_clone()?));
-            }
-        }
-        change.removed =
-            self.open.keys().filter(|addr| !wanted.iter().any(|listen| listen.addr == **addr)).cloned().collect();
-        for addr in &change.removed {
-            self.open.remove(addr);
-            remove_unix(addr);
-        }
-        self.open.extend(opened);
-        Ok(change)
+        self.inherited.clear();
+        let old = std::mem::replace(&mut self.open, opened);
+        Ok(Retired(old.into_iter().filter(|(at, _)| !self.open.contains_key(at)).collect()))
+    }
+
+    /// Every socket with its place.
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, BorrowedFd<'_>)> {
+        let numbered = |(at, sockets): (&Endpoint, &'_ Vec<Socket>)| (at.clone(), sockets.len());
+        let all: Vec<(Endpoint, usize)> = self.open.iter().map(numbered).collect();
+        let numbers = all.into_iter().flat_map(|(at, count)| (0..count).map(move |number| (at.clone(), number)));
+        numbers.zip(self.open.values().flatten().map(AsFd::as_fd))
+    }
+
+    /// The descriptors of all sockets, for a successor.
+    pub fn descriptors(&self) -> impl Iterator<Item = i32> {
+        self.open.values().flatten().map(AsRawFd::as_raw_fd)
     }
 
     /// Removes the files of unix sockets.
@@ -64,19 +79,43 @@ impl Listeners {
     }
 }
 
+impl Retired {
+    /// Closes them, once nobody accepts from them any more.
+    pub fn close(self) {
+        self.0.keys().for_each(remove_unix);
+    }
+}
+
 /// The addresses that need a socket: one that a wildcard of its port covers needs none of its own.
-fn sockets(listens: &[std::sync::Arc<Listen>]) -> Vec<&Listen> {
-    let covered = |listen: &Listen| {
-        let Endpoint::Inet(addr) = &listen.addr else { return false };
-        let wildcard = |other: &Listen| match &other.addr {
-            Endpoint::Inet(any) => {
-                any.ip().is_unspecified() && any.port() == addr.port() && any.is_ipv4() == addr.is_ipv4()
-            }
-            Endpoint::Unix(_) => false,
-        };
-        !addr.ip().is_unspecified() && listens.iter().any(|other| wildcard(other))
+fn sockets(listens: &[Arc<Listen>]) -> Vec<&Listen> {
+    let wildcards: BTreeSet<(u16, bool)> = listens.iter().filter_map(|listen| wildcard(listen)).collect();
+    let covered = |listen: &Listen| match &listen.addr {
+        Endpoint::Inet(addr) => !addr.ip().is_unspecified() && wildcards.contains(&(addr.port(), addr.is_ipv4())),
+        Endpoint::Unix(_) => false,
     };
     listens.iter().map(AsRef::as_ref).filter(|listen| !covered(listen)).collect()
+}
+
+fn wildcard(listen: &Listen) -> Option<(u16, bool)> {
+    match &listen.addr {
+        Endpoint::Inet(addr) if addr.ip().is_unspecified() => Some((addr.port(), addr.is_ipv4())),
+        _ => None,
+    }
+}
+
+/// The sockets that are open already, and more where there are more threads.
+fn more(listen: &Listen, known: &[Socket], threads: usize) -> Result<Vec<Socket>> {
+    let mut sockets = known.iter().map(Socket::try_clone).collect::<io::Result<Vec<_>>>()?;
+    while let (Some(first), true) = (sockets.first(), sockets.len() < threads) {
+        let own = match &listen.addr {
+            Endpoint::Inet(_) => first.set_reuse_port(true).and_then(|()| bind(listen, true)).ok(),
+            Endpoint::Unix(_) => None,
+        };
+        let own = own.filter(|own| own.listen(listen.options.backlog.unwrap_or(BACKLOG)).is_ok());
+        let next = own.map_or_else(|| first.try_clone(), Ok)?;
+        sockets.push(next);
+    }
+    Ok(sockets)
 }
 
 fn open(listen: &Listen, threads: usize) -> Result<Vec<Socket>> {

@@ -1,57 +1,74 @@
 //! The process: testing a configuration, starting, signals, reloading (<https://nginx.org/en/docs/control.html>).
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Options, paths};
-use crate::compile::{self, Input, Output};
-use crate::conf::Level;
-use crate::conf::load::Disk;
+use crate::cli::Options;
+use crate::compile::Output;
 use crate::modules::seal::LogFiles;
+use crate::net::ErrorLog;
+use order::Plan;
 
+mod channel;
+mod config;
+mod crew;
 mod daemon;
+mod findings;
 mod listeners;
 mod master;
+mod order;
+mod privileges;
+mod signals;
+mod single;
+mod systemd;
+mod thread;
+mod title;
+mod upgrade;
 mod worker;
+mod workers;
+
+/// Does the work of a worker process if this is one; the exit code.
+pub fn work() -> Option<Result<u8>> {
+    title::is_worker().then(worker::run)
+}
 
 /// Does what the command line asks for and returns the exit code.
 pub fn run(options: &Options) -> Result<u8> {
-    let output = compile::compile(&input(options, LogFiles::default()));
+    let serves = !(options.test || options.dump || options.signal.is_some());
+    if serves {
+        title::become_master();
+    }
+    let (plan, mut output) = Plan::new(options).compile(LogFiles::default());
+    findings::check_user(&mut output, options.test || options.dump);
     if options.test || options.dump {
         return Ok(test(options, &output));
     }
-    let quiet = options.signal.is_some();
-    print(&output, quiet);
+    findings::print(&output, options.signal.is_some());
     let Some(table) = output.table else {
-        record(options, &output);
+        findings::record(options, &output);
         return Ok(1);
     };
     match &options.signal {
-        Some(signal) => send(signal, &table.process.pid.unwrap_or_else(|| PathBuf::from(paths::PID))),
-        None => master::serve(options, table),
+        Some(signal) => send(signal, &daemon::path(&table.process)),
+        None if table.process.master_process => master::serve(options, plan, table),
+        None => single::serve(options, plan, table),
     }
 }
 
-/// What to compile, as the command line has it.
-fn input(options: &Options, logs: LogFiles) -> Input {
-    Input {
-        file: options.file(),
-        prefix: options.prefix(),
-        globals: options.globals.clone().unwrap_or_default(),
-        files: Arc::new(Disk::default()),
-        logs,
-        error_log: options.error_log(),
-        access_log: Some(PathBuf::from(paths::ACCESS_LOG)),
+/// Lets standard error end in the error log, where nobody holds on to the terminal or pipe of whoever started us.
+fn redirect_stderr(log: &ErrorLog) -> Result<()> {
+    if let Some(file) = log.file() {
+        nix::unistd::dup2_stderr(file.as_fd())?;
     }
+    Ok(())
 }
 
 /// `-t` and `-T`.
 fn test(options: &Options, output: &Output) -> u8 {
     let file = options.file();
-    print(output, options.quiet);
+    findings::print(output, options.quiet);
     let mut err = std::io::stderr().lock();
     let failed = output.table.is_none();
     let verdict = match failed {
@@ -84,32 +101,6 @@ fn dump(output: &Output) -> Vec<u8> {
         out.push(b'\n');
     }
     out
-}
-
-/// Prints the findings: nginx's line for every warning and the first error, then the framed report of all errors.
-fn print(output: &Output, quiet: bool) {
-    let mut text = String::new();
-    let mut errors = output.diags.iter().filter(|diag| diag.level == Level::Emerg);
-    let first = errors.next();
-    let warnings = output.diags.iter().filter(|diag| diag.level == Level::Warn);
-    for diag in warnings.chain(first) {
-        text.push_str(&format!("nginx: [{}] {}\n", diag.level, diag.sentence(&output.sources)));
-    }
-    if !quiet {
-        for diag in first.into_iter().chain(errors) {
-            text.push_str(&diag.render(&output.sources));
-        }
-    }
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Writes the first error to the error log too, where a supervisor looks for it.
-fn record(options: &Options, output: &Output) {
-    let Some(diag) = output.diags.iter().find(|diag| diag.level == Level::Emerg) else { return };
-    if let Some(file) = options.error_log().and_then(|path| crate::net::LogFile::open(&path).ok()) {
-        let sentence = diag.sentence(&output.sources);
-        file.write(crate::net::log::entry(crate::net::Level::Emerg, None, &sentence).as_bytes());
-    }
 }
 
 /// `-s`: sends the signal to the process whose number the pid file holds.

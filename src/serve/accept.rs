@@ -1,8 +1,10 @@
 //! Taking connections from a listening socket.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use super::{Worker, connection};
 use crate::http::Client;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
-use crate::net::counts::Stage;
+use crate::net::counts::{self, Open, Stage};
 use crate::net::{Level, Stream};
 
 /// How long accepting pauses when descriptors have run out.
@@ -27,23 +29,10 @@ pub enum Listener {
 }
 
 /// Takes connections until the task is aborted.
-pub async fn run(worker: Rc<Worker>, listener: Listener, at: Endpoint) {
+pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, at: Endpoint) {
     loop {
-        let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                let local = match &at {
-                    Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
-                    _ => stream.local_addr().ok(),
-                };
-                (Stream::from(stream), Some(peer), local)
-            }),
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None, None)),
-        };
-        match accepted {
-            Ok((stream, peer, local)) => {
-                let client = client(stream, peer, local, &at);
-                tokio::task::spawn_local(connection::run(Rc::clone(&worker), client, at.clone()));
-            }
+        match std::future::poll_fn(|cx| listener.poll_accept(cx)).await {
+            Ok(accepted) => welcome(&worker, accepted, &at),
             Err(error) if is_transient(&error) => {}
             Err(error) => {
                 let message = format!("accept4() failed ({})", crate::conf::load::os_error(&error));
@@ -54,11 +43,51 @@ pub async fn run(worker: Rc<Worker>, listener: Listener, at: Endpoint) {
     }
 }
 
-fn is_transient(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::WouldBlock)
+/// Takes the connections that wait to be accepted, before the listener goes.
+pub fn drain(worker: &Rc<Worker>, listener: &Listener, at: &Endpoint) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok(accepted)) = listener.poll_accept(&mut cx) {
+        welcome(worker, accepted, at);
+    }
 }
 
-fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, at: &Endpoint) -> Client {
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
+        match self {
+            Listener::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| (Stream::from(stream), Some(peer)))
+            }
+            Listener::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| (Stream::from(stream), None)),
+        }
+    }
+}
+
+fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), at: &Endpoint) {
+    let local = match at {
+        Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
+        _ => stream.local_addr(),
+    };
+    let open = match Open::new() {
+        Ok(open) => open,
+        Err(limit) => {
+            worker.make_room();
+            return worker.table().error_log.write(Level::Alert, None, &counts::not_enough(limit));
+        }
+    };
+    let client = client((stream, open), peer, local, at);
+    tokio::task::spawn_local(connection::run(Rc::clone(worker), client, at.clone()));
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock)
+}
+
+fn client(
+    (stream, open): (Stream, Open),
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    at: &Endpoint,
+) -> Client {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let peer_text = peer.map_or(Bytes::from_static(b"unix:"), |peer| peer.ip().to_string().into());
     Client {
@@ -74,5 +103,6 @@ fn client(stream: Stream, peer: Option<SocketAddr>, local: Option<SocketAddr>, a
         started: clock::instant(),
         stage: Stage::accepted(),
         h2: None,
+        open: Some(open),
     }
 }

@@ -131,7 +131,7 @@ async fn wait(worker: &Worker, client: &Client, limit: Duration) -> bool {
     *client.input.borrow_mut() = Default::default();
     let ready = std::future::poll_fn(|cx| match client.stream.poll_readable(cx) {
         Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-        Poll::Pending if worker.is_stopping() => Poll::Ready(false),
+        Poll::Pending if worker.must_yield() => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     });
     within(limit, ready).await == Some(true)

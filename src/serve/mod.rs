@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::http::Client;
+use crate::net::counts::Open;
 use crate::net::timer;
 use crate::table::Table;
 
@@ -22,10 +23,15 @@ pub mod phases;
 pub mod preface;
 pub mod tunnel;
 
+/// Idle connections that end at once where there are too many.
+const CROWD: u32 = 32;
+
 /// What the connections of one thread share.
 pub struct Worker {
     table: RefCell<Arc<Table>>,
     stopping: Cell<bool>,
+    /// How many idle connections shall end to make room for new ones.
+    crowd: Cell<u32>,
     connections: Cell<u64>,
     /// The open connections, where `worker_shutdown_timeout` bounds them; and some that have ended.
     clients: RefCell<Vec<Weak<Client>>>,
@@ -39,6 +45,7 @@ impl Worker {
         Rc::new(Self {
             table: RefCell::new(table),
             stopping: Cell::new(false),
+            crowd: Cell::new(0),
             connections: Cell::new(0),
             clients: RefCell::default(),
             idle: Notify::new(),
@@ -52,6 +59,7 @@ impl Worker {
 
     /// Lets new requests see `table`; those under way finish on theirs. HTTP/2 connections end with theirs.
     pub fn reload(&self, table: Arc<Table>) {
+        Open::limit(table.process.worker_connections);
         *self.table.borrow_mut() = table;
         timer::wake_all();
     }
@@ -65,6 +73,19 @@ impl Worker {
     /// Whether the worker is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Ends some idle connections: there are as many as there may be.
+    pub fn make_room(&self) {
+        self.crowd.set(CROWD);
+        timer::wake_all();
+    }
+
+    /// Whether an idle connection shall end; asking is one more that does.
+    fn must_yield(&self) -> bool {
+        let crowd = self.crowd.get();
+        self.crowd.set(crowd.saturating_sub(1));
+        crowd > 0 || self.stopping.get()
     }
 
     /// The number of open connections.

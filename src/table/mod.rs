@@ -1,6 +1,7 @@
 //! The routing table: listening addresses, virtual servers and locations, ready to serve.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +31,10 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
+    /// Directories of temporary files.
+    pub temp_paths: BTreeSet<PathBuf>,
+    /// Whether something binds to addresses of others.
+    pub transparent: bool,
 }
 
 /// A virtual server.

@@ -9,14 +9,19 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Conf;
 use super::pool::Connection;
+use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Stage};
 use crate::net::Stream;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
+use crate::net::counts::{self, Open};
 use crate::net::timer::within;
 
 /// Opens a connection within `connect_timeout`.
 pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Result<Connection, Fault> {
+    let full =
+        |limit| Fault { side: Side::Here, stage: Stage::Connect, cause: Cause::Protocol(counts::not_enough(limit)) };
+    let open = Open::new().map_err(full)?;
     let opening = async {
         Ok::<Stream, io::Error>(match at {
             Endpoint::Unix(path) => UnixStream::connect(path).await?.into(),
@@ -31,7 +36,7 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Re
     };
     let limit: Duration = conf.connect_timeout;
     match within(limit, opening).await {
-        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0 }),
+        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open }),
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }

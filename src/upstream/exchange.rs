@@ -129,7 +129,7 @@ pub async fn run<P: Protocol>(
         }
         let streamed = failed.sent && outgoing.stream.is_some();
         let over = choice.tries == 0 || late(conf, begun);
-        if status == 499 || over || !conf.next_upstream.has_all(kind) || streamed {
+        if failed.hopeless.is_some() || over || !conf.next_upstream.has_all(kind) || streamed {
             return Err(status);
         }
     }
@@ -145,14 +145,14 @@ pub struct Failed {
     reused: bool,
     /// What was being done, in nginx's words.
     pub stage: &'static str,
-    /// Whether it was the client who left.
-    gone: bool,
+    /// The status where another server cannot help: the client left, or there is no connection to spare.
+    hopeless: Option<u16>,
 }
 
 impl Failed {
     /// A failure before anything was sent.
     pub fn new(kind: u32, stage: Stage) -> Self {
-        Self { kind, sent: false, reused: false, stage: report::stage(stage), gone: false }
+        Self { kind, sent: false, reused: false, stage: report::stage(stage), hopeless: None }
     }
 
     /// The failure that a fault is.
@@ -163,17 +163,17 @@ impl Failed {
             Cause::Io(_) | Cause::Closed => NextUpstream::ERROR,
         };
         let reused = progress.reused && progress.received == 0;
-        let gone = fault.side == Side::Client;
-        Self { sent: progress.sent, reused, gone, ..Self::new(kind, fault.stage) }
+        let hopeless = match fault.side {
+            Side::Client => Some(499),
+            Side::Here => Some(500),
+            Side::Upstream => None,
+        };
+        Self { sent: progress.sent, reused, hopeless, ..Self::new(kind, fault.stage) }
     }
 
     /// The status to answer with.
     pub fn status(&self) -> u16 {
-        match self.kind {
-            _ if self.gone => 499,
-            NextUpstream::TIMEOUT => 504,
-            _ => 502,
-        }
+        self.hopeless.unwrap_or(if self.kind == NextUpstream::TIMEOUT { 504 } else { 502 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A group's servers with their addresses and what is known of their health. Shared by all threads.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use super::timing::Timing;
 use crate::net::addr::Endpoint;
 
 /// One server at one address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: Endpoint,
@@ -55,14 +55,14 @@ pub struct Tier {
     /// The servers.
     pub peers: Vec<Peer>,
     /// Their health, by the same numbers.
-    pub health: Mutex<Vec<Health>>,
+    pub health: Arc<Mutex<Vec<Health>>>,
 }
 
 impl Tier {
     /// A tier of these servers, all of them fresh.
     pub fn new(peers: Vec<Peer>) -> Self {
         let health = peers.iter().map(|peer| Health { effective_weight: peer.weight, ..Health::default() }).collect();
-        Self { peers, health: Mutex::new(health) }
+        Self { peers, health: Arc::new(Mutex::new(health)) }
     }
 
     /// The health of its servers.
@@ -110,6 +110,19 @@ impl Peers {
             keepalive_requests: 0,
             keepalive_time: Duration::ZERO,
             keepalive_timeout: Duration::ZERO,
+        }
+    }
+
+    /// Goes on where the group of this name stood before a reload: idle connections to servers that are the same ones in
+    /// the same order are kept, and what is known of them where their parameters are the same too.
+    pub fn succeed(&mut self, old: &Self) {
+        let addresses = |tier: &Tier| tier.peers.iter().map(|peer| peer.address.clone()).collect::<Vec<_>>();
+        if self.tiers.iter().zip(&old.tiers).any(|(new, old)| addresses(new) != addresses(old)) {
+            return;
+        }
+        self.id = old.id;
+        for (new, old) in self.tiers.iter_mut().zip(&old.tiers).filter(|(new, old)| new.peers == old.peers) {
+            new.health = Arc::clone(&old.health);
         }
     }
 

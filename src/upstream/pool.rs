@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Peers;
 use crate::net::Stream;
 use crate::net::clock;
+use crate::net::counts::Open;
 
 /// How often connections that idled too long or were closed are let go.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -20,6 +21,8 @@ pub struct Connection {
     pub opened: Instant,
     /// Requests it carried.
     pub requests: u64,
+    /// Counts it.
+    pub open: Open,
 }
 
 struct Idle {

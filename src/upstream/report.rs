@@ -2,6 +2,7 @@
 
 use super::exchange::Failed;
 use crate::conf::load::os_error;
+use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
@@ -45,7 +46,8 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
     let (level, text) = match &fault.cause {
         Cause::TimedOut => (Level::Error, "upstream timed out (110: Connection timed out)".to_owned()),
         Cause::Closed => (Level::Error, "upstream prematurely closed connection".to_owned()),
-        Cause::Protocol(text) => (Level::Error, (*text).to_owned()),
+        Cause::Protocol(text) if fault.side == Side::Here => (Level::Alert, text.clone()),
+        Cause::Protocol(text) => (Level::Error, text.clone()),
         Cause::TooLarge => (Level::Error, "upstream sent too big header".to_owned()),
         Cause::Io(error) => {
             let text = os_error(error);

@@ -36,7 +36,7 @@ impl ListenArg {
 pub fn listen(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let word = args.word(0);
     let addrs = addr::listen(word)
-        .and_then(|url| url.endpoints(80, addr::lookup))
+        .and_then(|url| url.endpoints(80, |name| args.env.files.lookup(name)))
         .map_err(|error| Problem::new(format!("{error} in \"{}\" of the \"listen\" directive", text(word))).at(0))?;
     let mut listen = ListenArg::new(addrs, args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {

@@ -214,6 +214,7 @@ impl super::Module for Module {
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
         conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
+        cx.env.temp_paths.insert(conf.core.client_body_temp_path.clone());
         // Locals do not survive a clone, but the value itself moves.
         conf.core.location = conf.place.0.name;
         Ok(conf.core)

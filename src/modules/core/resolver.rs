@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::conf::files::Files;
 use crate::conf::args::text;
 use crate::conf::{Args, Problem, units};
 use crate::modules::Seal;
@@ -41,7 +42,7 @@ pub fn read(args: &mut Args<'_>) -> Result<Conf, Problem> {
         } else if word.starts_with(b"status_zone=") {
             return Err(invalid());
         } else {
-            conf.servers.extend(servers(word).map_err(|problem| problem.at(index))?);
+            conf.servers.extend(servers(word, &*args.env.files).map_err(|problem| problem.at(index))?);
         }
     }
     match (conf.ipv4, conf.ipv6) {
@@ -51,8 +52,8 @@ pub fn read(args: &mut Args<'_>) -> Result<Conf, Problem> {
     }
 }
 
-fn servers(word: &[u8]) -> Result<Vec<SocketAddr>, Problem> {
-    let found = addr::peer(word).and_then(|url| url.endpoints(PORT, addr::lookup));
+fn servers(word: &[u8], files: &dyn Files) -> Result<Vec<SocketAddr>, Problem> {
+    let found = addr::peer(word).and_then(|url| url.endpoints(PORT, |name| files.lookup(name)));
     let found = found.map_err(|error| Problem::new(format!("{error} in resolver \"{}\"", text(word))))?;
     let inet = found.into_iter().filter_map(|at| match at {
         Endpoint::Inet(at) => Some(at),

@@ -1,0 +1,118 @@
+//! What a worker may do: its user, its limits, and what it gives up for good.
+//!
+//! <https://nginx.org/en/docs/ngx_core_module.html#user>, prctl(2), capabilities(7), landlock(7).
+#![allow(unsafe_code, reason = "setpriority has no safe form")]
+
+use std::ffi::CString;
+
+use anyhow::{Context, Result, anyhow};
+use caps::{CapSet, Capability, CapsHashSet};
+use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::modules::process::Process;
+use crate::net::Level;
+use crate::table::Table;
+
+/// Who a worker is, where the master is root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    name: CString,
+    /// Its user.
+    pub user: Uid,
+    /// Its group.
+    pub group: Gid,
+}
+
+impl Identity {
+    /// The identity that `user` names, or nginx's default; none where this process has no identity to give up.
+    /// The error is nginx's sentence.
+    pub fn of(process: &Process) -> Result<Option<Self>> {
+        if !Uid::effective().is_root() {
+            return Ok(None);
+        }
+        let (name, groups) = match &process.user {
+            Some(user) => (user.name.as_str(), vec![user.group.as_deref().unwrap_or(&user.name)]),
+            None => ("nobody", vec!["nobody", "nogroup"]),
+        };
+        let user = User::from_name(name).ok().flatten();
+        let user = user.ok_or_else(|| anyhow!("getpwnam(\"{name}\") failed"))?;
+        let group = groups.iter().find_map(|group| Group::from_name(group).ok().flatten());
+        let group = group.ok_or_else(|| anyhow!("getgrnam(\"{}\") failed", groups.concat()))?;
+        Ok(Some(Self { name: CString::new(name)?, user: user.uid, group: group.gid }))
+    }
+}
+
+/// Makes this process what a worker shall be. Comes before any thread starts: threads inherit it.
+pub fn give_up(table: &Table) -> Result<()> {
+    let (process, log) = (&table.process, &table.error_log);
+    let complain = |what: String| log.write(Level::Alert, None, &what);
+    if process.worker_priority != 0 {
+        // SAFETY: plain numbers go in and out.
+        let set = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, process.worker_priority) };
+        if set == -1 {
+            complain(format!("setpriority({}) failed ({})", process.worker_priority, last_error()));
+        }
+    }
+    for (limit, resource, name) in [
+        (process.worker_rlimit_nofile, Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE"),
+        (process.worker_rlimit_core, Resource::RLIMIT_CORE, "RLIMIT_CORE"),
+    ] {
+        if let Some(limit) = limit
+            && let Err(error) = setrlimit(resource, limit, limit)
+        {
+            complain(format!("setrlimit({name}, {limit}) failed ({}: {})", error as i32, error.desc()));
+        }
+    }
+    if let Some(identity) = Identity::of(process)? {
+        become_user(&identity, table.transparent)?;
+    }
+    if process.worker_rlimit_core.is_some_and(|limit| limit > 0) {
+        prctl::set_dumpable(true).context("prctl(PR_SET_DUMPABLE) failed")?;
+    }
+    if let Some(directory) = &process.working_directory {
+        nix::unistd::chdir(directory).map_err(|error| {
+            anyhow!("chdir(\"{}\") failed ({}: {})", directory.display(), error as i32, error.desc())
+        })?;
+    }
+    if process.worker_hardening {
+        harden().unwrap_or_else(|error| complain(format!("hardening the worker failed ({error:#})")));
+    }
+    Ok(())
+}
+
+/// Takes the identity on, with nothing left of root; but `transparent` needs the right to bind to foreign addresses.
+fn become_user(identity: &Identity, transparent: bool) -> Result<()> {
+    let Identity { name, user, group } = identity;
+    nix::unistd::setgid(*group).with_context(|| format!("setgid({group}) failed"))?;
+    nix::unistd::initgroups(name, *group)
+        .with_context(|| format!("initgroups({}, {group}) failed", name.to_string_lossy()))?;
+    if user.is_root() {
+        return Ok(());
+    }
+    prctl::set_keepcaps(transparent).context("prctl(PR_SET_KEEPCAPS, 1) failed")?;
+    nix::unistd::setuid(*user).with_context(|| format!("setuid({user}) failed"))?;
+    if transparent {
+        let kept = CapsHashSet::from([Capability::CAP_NET_RAW]);
+        caps::set(None, CapSet::Effective, &kept).context("capset() failed")?;
+        caps::set(None, CapSet::Permitted, &kept).context("capset() failed")?;
+    }
+    Ok(())
+}
+
+/// Gives up what no worker needs: new privileges, running programs, making devices, signals to others.
+fn harden() -> Result<()> {
+    prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS) failed")?;
+    let denied = AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo;
+    // Kernels without landlock, or with an older one, do what they can.
+    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+    let rules = rules.handle_access(denied & AccessFs::from_all(ABI::V6))?.scope(Scope::Signal)?;
+    rules.create()?.restrict_self()?;
+    Ok(())
+}
+
+fn last_error() -> String {
+    crate::conf::load::os_error(&std::io::Error::last_os_error())
+}
