@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::blocks::{Kind, LocationBlock, ScopeBlock};
 use crate::conf::{Diag, Env};
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Conf, Main, Seal};
 use crate::table::tree::{Entry, Match};
 use crate::table::{Definitions, Location, Locations};
+use crate::upstream::Upstreams;
 
 /// What sealing needs on its way through the tree; findings gather in `problems`.
 pub struct Sealer<'a> {

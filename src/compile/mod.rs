@@ -10,8 +10,9 @@ use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::{Contexts, Diag, Env, Level};
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 mod blocks;
 pub mod later;

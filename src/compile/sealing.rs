@@ -8,9 +8,9 @@ use super::listens::{self, Candidate};
 use super::locations::Sealer;
 use super::variables;
 use crate::conf::{Diag, Env};
-use crate::modules::seal::Upstreams;
 use crate::modules::{Seal, core};
 use crate::table::{Server, Table};
+use crate::upstream::Upstreams;
 
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {

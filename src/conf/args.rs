@@ -141,11 +141,7 @@ impl<'a> Args<'a> {
         if range.contains(field) {
             return Ok(());
         }
-        let problem = if *field < *range.start() {
-            format!("value must be equal to or greater than {}", range.start())
-        } else {
-            format!("value must be equal to or less than {}", range.end())
-        };
+        let problem = format!("value must be between {} and {}", range.start(), range.end());
         Err(Problem::new(problem).at(self.last_index()))
     }
 

@@ -1,6 +1,7 @@
 //! Requests, headers, values and bodies (RFC 9110), and the HTTP/1 wire (RFC 9112).
 
 pub mod agent;
+pub mod attempts;
 pub mod body;
 pub mod core;
 pub mod disk;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 
 use super::agent::Agent;
+pub use super::attempts::{Attempt, Attempts, Upstream};
 use super::core::Core;
 use super::escape::{self, Set};
 use super::flow::Flow;
@@ -158,42 +159,6 @@ impl Vars {
             *entry = Some(value);
         }
     }
-}
-
-/// One try at an upstream server, as `$upstream_*` report it.
-#[derive(Clone, Debug, Default)]
-pub struct Attempt {
-    /// The server as `$upstream_addr` prints it.
-    pub addr: Bytes,
-    /// Its status; 0 when none came.
-    pub status: u16,
-    /// Time to connect.
-    pub connect_time: Option<Duration>,
-    /// Time to the end of the head.
-    pub header_time: Option<Duration>,
-    /// Time to the end of the body.
-    pub response_time: Option<Duration>,
-    /// Bytes of the body.
-    pub length: u64,
-    /// Bytes sent to it.
-    pub sent: u64,
-    /// Bytes that came from it.
-    pub received: u64,
-    /// Whether an internal redirect lies between it and the try before.
-    pub after_jump: bool,
-}
-
-/// What the upstream did so far.
-#[derive(Debug, Default)]
-pub struct Upstream {
-    /// Every try, in order. Shared with the body that is still under way.
-    pub attempts: Rc<RefCell<Vec<Attempt>>>,
-    /// The head of its last response.
-    pub headers: Option<Rc<Headers>>,
-    /// `http://name` and URI for the error log while an exchange runs.
-    pub url: Option<String>,
-    /// `$proxy_host` and `$proxy_port`, where the address holds variables.
-    pub host: Option<(Bytes, Bytes)>,
 }
 
 /// What was sent, for the log.

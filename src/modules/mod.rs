@@ -32,8 +32,8 @@ pub trait Module {
     const MAIN_DIRECTIVES: &'static [Directive<Self::Main>] = &[];
     /// Variables.
     const VARIABLES: &'static [Variable<Self::Loc>] = &[];
-    /// Where the rows shared by all upstream protocols are mounted: their prefix and their settings.
-    const UPSTREAM: Option<(&'static str, shared::Mount<Self::Conf>)> = None;
+    /// Where rows shared by upstream protocols are mounted.
+    const UPSTREAM: Option<shared::Mount<Self::Conf>> = None;
 
     /// Declares what every configuration has.
     fn prepare(_: &mut Self::Main, _: &mut Env) {}
@@ -294,7 +294,7 @@ macro_rules! modules {
 modules! {
     process, core, v2, realip, rewrite,
     map, geo, split_clients, access, charset,
-    try_files, upstream, proxy,
+    try_files, upstream, proxy, uwsgi,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
     not_modified, headers, gunzip, gzip, range, log,
 }

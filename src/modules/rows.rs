@@ -68,8 +68,8 @@ pub fn collect<M: Module>(
         let set = Sets::Main(Box::new(move |m, args| (row.set)(main(m), args)));
         rows.push(Row::of(module, row.name.into(), row, set));
     }
-    if let Some((prefix, mount)) = M::UPSTREAM {
-        for row in upstream::conf::SHARED {
+    if let Some((prefix, shared, mount)) = M::UPSTREAM {
+        for row in shared.iter().copied().flatten() {
             let set = Sets::Scope(Box::new(move |c, args| (row.set)(mount(conf(c)), args)));
             rows.push(Row::of(module, format!("{prefix}{}", row.name).into(), row, set));
         }

@@ -11,9 +11,10 @@ use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
 use crate::modules::process::Process;
-use crate::modules::seal::{LogFiles, Sealed};
+use crate::modules::seal::LogFiles;
 use crate::net::ErrorLog;
 use crate::table::Table;
+use crate::upstream::groups::Sealed;
 
 /// A configuration that compiled.
 pub struct Config {

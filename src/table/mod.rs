@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use crate::conf::names::VarId;
 use crate::http::{Builtin, Core, Definition, Method, Request, Scope};
-use crate::modules::seal::{LogFiles, Upstreams};
+use crate::modules::seal::LogFiles;
 use crate::modules::{Loc, process};
+use crate::upstream::Upstreams;
 
 pub mod listen;
 pub mod names;

@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use super::balance::Choice;
 use super::conf::NextUpstream;
 use super::connect::connect;
-use super::exchange::{Failed, Outgoing, Protocol, ReplyHead, Tried};
+use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
+use super::protocol::{Outgoing, Protocol, ReplyHead};
 use super::{Conf, report};
 use crate::http::flow::Side;
 use crate::http::h1::write::{Rate, Writer};
@@ -23,7 +24,7 @@ use crate::net::{Level, Stream};
 
 /// Tries the server that `choice` holds.
 pub async fn run<P: Protocol>(
-    protocol: &P,
+    protocol: &mut P,
     conf: &Conf,
     choice: &mut Choice,
     outgoing: &Outgoing,
@@ -36,6 +37,7 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key());
+    protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
     let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
@@ -46,7 +48,8 @@ pub async fn run<P: Protocol>(
                 record.status = head.status;
                 record.connect_time = Some(connected - started);
                 record.header_time = Some(clock::since(started));
-                record.sent = outgoing.head.len() as u64 + outgoing.body.len().unwrap_or_default();
+                record.sent =
+                    outgoing.head.len() as u64 + outgoing.body.as_ref().and_then(Body::len).unwrap_or_default();
                 record.received = head.size + rest.len() as u64;
             }
             Ok(Tried { head, rest, connection, started })
@@ -58,7 +61,7 @@ pub async fn run<P: Protocol>(
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
-            report::url(request, &name, &outgoing.head);
+            report::url(protocol, request, &name, &outgoing.head);
             if fault.side == Side::Client {
                 let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
                 request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
@@ -90,7 +93,7 @@ pub struct Progress {
 type Heard = (ReplyHead, BytesMut, Connection, Instant);
 
 async fn talk<P: Protocol>(
-    protocol: &P,
+    protocol: &mut P,
     outgoing: &Outgoing,
     request: &mut Request,
     line: Line<'_>,
@@ -109,9 +112,9 @@ async fn talk<P: Protocol>(
     connection.requests += 1;
     let connected = clock::instant();
     progress.sent = true;
-    let early = send(conf, outgoing, request, &connection.stream).await?;
+    let early = send(protocol, conf, outgoing, request, &connection.stream).await?;
     let client = std::rc::Rc::clone(&request.client);
-    let reading = head(protocol, conf, &connection.stream, progress);
+    let reading = head(protocol, conf, &connection.stream, request, progress);
     let (mut head, rest) = watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?;
     head.keep_alive &= !early;
     Ok((head, rest, connection, connected))
@@ -125,29 +128,31 @@ fn local(conf: &Conf, request: &Request) -> Option<SocketAddr> {
 }
 
 /// Sends the request; true if the server answered before it had all of it.
-async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &Stream) -> Result<bool, Fault> {
+async fn send<P: Protocol>(
+    protocol: &P,
+    conf: &Conf,
+    outgoing: &Outgoing,
+    request: &mut Request,
+    stream: &Stream,
+) -> Result<bool, Fault> {
     let upstream = |fault: Fault| match fault.side {
         Side::Client => Fault::upstream(Stage::Send, fault.cause),
         _ => fault,
     };
     let mut writer = Writer::new(stream, conf.send_timeout, Rate::default());
     let head = outgoing.head.clone();
-    if outgoing.stream.is_some() || matches!(outgoing.body, Body::File(_)) {
+    if matches!(outgoing.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
         stream.set_nodelay(true);
     }
-    let Some(chunked) = outgoing.stream else {
-        let body = match &outgoing.body {
-            Body::Full(bytes) => Body::Full(bytes.clone()),
-            Body::File(part) => Body::File(part.clone()),
-            _ => Body::Empty,
-        };
+    if !outgoing.streams() {
+        let body = protocol.body(outgoing.kept());
         return tokio::select! {
             biased;
             sent = writer.send(head, body, false) => sent.map(|()| false).map_err(upstream),
             _ = stream.readable() => Ok(true),
         };
-    };
+    }
     writer.push(head);
     // The head waits for what is there of the body, not for more.
     if !request.body.has_some() {
@@ -160,10 +165,7 @@ async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &
             _ = stream.readable() => return Ok(true),
         };
         let (bytes, last) = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?;
-        writer.data(bytes, chunked);
-        if last {
-            writer.end(chunked);
-        }
+        protocol.piece(bytes, last, &mut writer);
         writer.flush().await.map_err(upstream)?;
         if last {
             return Ok(false);
@@ -173,9 +175,10 @@ async fn send(conf: &Conf, outgoing: &Outgoing, request: &mut Request, stream: &
 
 /// Reads a head.
 async fn head<P: Protocol>(
-    protocol: &P,
+    protocol: &mut P,
     conf: &Conf,
     stream: &Stream,
+    request: &Request,
     progress: &mut Progress,
 ) -> Result<(ReplyHead, BytesMut), Fault> {
     let largest = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX);
@@ -190,7 +193,7 @@ async fn head<P: Protocol>(
             Some(Err(error)) => return Err(fault(Cause::Io(error))),
             None => return Err(fault(Cause::TimedOut)),
         }
-        match protocol.head(&mut buf) {
+        match protocol.head(&mut buf, request) {
             Ok(Some(head)) if head.size > conf.buffer_size => return Err(fault(Cause::TooLarge)),
             Ok(Some(head)) => return Ok((head, buf)),
             Ok(None) if buf.len() >= largest => return Err(fault(Cause::TooLarge)),

@@ -32,15 +32,45 @@ impl NextUpstream {
     pub const NON_IDEMPOTENT: u32 = 1 << 3;
     /// Never.
     pub const OFF: u32 = 1 << 4;
-    const STATUS: [(&'static str, u32, u16); 8] = [
-        ("http_500", 1 << 5, 500),
-        ("http_502", 1 << 6, 502),
-        ("http_503", 1 << 7, 503),
-        ("http_504", 1 << 8, 504),
-        ("http_403", 1 << 9, 403),
-        ("http_404", 1 << 10, 404),
-        ("http_429", 1 << 11, 429),
-        ("updating", 1 << 12, 0),
+    const HTTP_500: u32 = 1 << 5;
+    const HTTP_502: u32 = 1 << 6;
+    const HTTP_503: u32 = 1 << 7;
+    const HTTP_504: u32 = 1 << 8;
+    const HTTP_403: u32 = 1 << 9;
+    const HTTP_404: u32 = 1 << 10;
+    const HTTP_429: u32 = 1 << 11;
+    const UPDATING: u32 = 1 << 12;
+    const STATUS: [(u16, u32); 7] = [
+        (500, Self::HTTP_500),
+        (502, Self::HTTP_502),
+        (503, Self::HTTP_503),
+        (504, Self::HTTP_504),
+        (403, Self::HTTP_403),
+        (404, Self::HTTP_404),
+        (429, Self::HTTP_429),
+    ];
+    const HTTP: [(&'static str, u32); 13] = [
+        ("error", Self::ERROR),
+        ("timeout", Self::TIMEOUT),
+        ("invalid_header", Self::INVALID_HEADER),
+        ("non_idempotent", Self::NON_IDEMPOTENT),
+        ("http_500", Self::HTTP_500),
+        ("http_503", Self::HTTP_503),
+        ("http_403", Self::HTTP_403),
+        ("http_404", Self::HTTP_404),
+        ("http_429", Self::HTTP_429),
+        ("updating", Self::UPDATING),
+        ("off", Self::OFF),
+        ("http_502", Self::HTTP_502),
+        ("http_504", Self::HTTP_504),
+    ];
+    const CGI: &'static [(&'static str, u32)] = Self::HTTP.split_at(11).0;
+    const MEMCACHED: [(&'static str, u32); 5] = [
+        ("error", Self::ERROR),
+        ("timeout", Self::TIMEOUT),
+        ("invalid_response", Self::INVALID_HEADER),
+        ("not_found", Self::HTTP_404),
+        ("off", Self::OFF),
     ];
 
     /// Whether any of these bits is set.
@@ -55,20 +85,15 @@ impl NextUpstream {
 
     /// Whether a response of this status sends the request on.
     pub fn has_status(self, status: u16) -> bool {
-        Self::STATUS.iter().any(|&(_, bit, code)| code == status && self.has(bit))
+        Self::STATUS.iter().any(|&(code, bit)| code == status && self.has(bit))
     }
 
-    fn bit(word: &[u8]) -> Result<u32, Problem> {
-        let fixed = [
-            ("error", Self::ERROR),
-            ("timeout", Self::TIMEOUT),
-            ("invalid_header", Self::INVALID_HEADER),
-            ("non_idempotent", Self::NON_IDEMPOTENT),
-            ("off", Self::OFF),
-        ];
-        let statuses = Self::STATUS.iter().map(|&(name, bit, _)| (name, bit));
-        let all: Vec<(&str, u32)> = fixed.into_iter().chain(statuses).collect();
-        one_of(word, &all)
+    fn read(args: &mut Args<'_>, field: &mut Self, words: &[(&str, u32)]) -> Result<(), Problem> {
+        field.0 = 0;
+        for (index, word) in args.words().enumerate() {
+            field.0 |= one_of(word, words).map_err(|problem| problem.at(index))?;
+        }
+        Ok(())
     }
 }
 
@@ -136,12 +161,20 @@ impl Default for Conf {
     }
 }
 
-/// Rows without their prefix (`proxy_`, `uwsgi_`, …).
-pub const SHARED: &[Directive<Conf>] = &[
+/// Rows without their prefix (`proxy_`, `uwsgi_`, …) that every protocol has.
+pub const CONNECTING: &[Directive<Conf>] = &[
+    on("bind", SCOPES, 1..=2, bind),
+    on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
     on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
     on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
     on("read_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.read_timeout)),
     on("buffer_size", SCOPES, 1..=1, |c, a| size(a, &mut c.buffer_size)),
+    on("next_upstream_tries", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_tries)),
+    on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
+];
+
+/// Rows of the protocols that pass HTTP requests on.
+pub const PASSING: &[Directive<Conf>] = &[
     on("buffers", SCOPES, 2..=2, |c, a| a.set(&mut c.buffers)),
     on("busy_buffers_size", SCOPES, 1..=1, |c, a| size(a, c.busy_buffers_size.insert(0))),
     on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
@@ -150,26 +183,28 @@ pub const SHARED: &[Directive<Conf>] = &[
     on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
-    on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
     on("limit_rate", SCOPES, 1..=1, |c, a| a.set(&mut c.limit_rate)),
     on("max_temp_file_size", SCOPES, 1..=1, |c, a| size(a, &mut c.max_temp_file_size)),
     on("temp_file_write_size", SCOPES, 1..=1, |c, a| size(a, c.temp_file_write_size.insert(0))),
     on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
-    on("next_upstream", SCOPES, 1..=255, |c, a| {
-        c.next_upstream = NextUpstream(0);
-        for (index, word) in a.words().enumerate() {
-            c.next_upstream.0 |= NextUpstream::bit(word).map_err(|problem| problem.at(index))?;
-        }
-        Ok(())
-    }),
-    on("next_upstream_tries", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_tries)),
-    on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
     many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
     many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
     on("ignore_headers", SCOPES, 1..=255, ignore_headers),
-    on("bind", SCOPES, 1..=2, bind),
 ];
+
+/// What may send a request to another server, for HTTP.
+pub const NEXT_HTTP: &[Directive<Conf>] =
+    &[on("next_upstream", SCOPES, 1..=255, |c, a| NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::HTTP))];
+
+/// The same for protocols in the way of CGI.
+pub const NEXT_CGI: &[Directive<Conf>] =
+    &[on("next_upstream", SCOPES, 1..=255, |c, a| NextUpstream::read(a, &mut c.next_upstream, NextUpstream::CGI))];
+
+/// The same for memcached.
+pub const NEXT_MEMCACHED: &[Directive<Conf>] = &[on("next_upstream", SCOPES, 1..=255, |c, a| {
+    NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::MEMCACHED)
+})];
 
 fn size(args: &mut Args<'_>, field: &mut u64) -> Result<(), Problem> {
     let mut size = Size(0);

@@ -2,7 +2,6 @@
 //!
 //! It runs inside the request's own task. What a protocol sends and how it reads a head is its [`Protocol`].
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,58 +12,13 @@ use super::attempt::{self, Progress};
 use super::balance::Choice;
 use super::conf::NextUpstream;
 use super::pool::Connection;
+use super::protocol::{Outgoing, Protocol, ReplyHead};
 use super::{Conf, Peers, report};
 use crate::http::flow::Side;
-use crate::http::request::Attempt;
-use crate::http::{Body, Cause, Fault, Headers, Method, Request, Stage};
+use crate::http::request::{Attempt, Attempts};
+use crate::http::{Cause, Fault, Method, Request, Stage};
 use crate::net::Level;
 use crate::net::clock;
-
-/// What a protocol brings to an exchange.
-pub trait Protocol {
-    /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
-    fn head(&self, buf: &mut BytesMut) -> Result<Option<ReplyHead>, String>;
-}
-
-/// How the end of a reply's body is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// After so many bytes.
-    Known(u64),
-    /// By its last chunk.
-    Chunked,
-    /// With the connection.
-    UntilClose,
-}
-
-/// The head of a reply.
-#[derive(Debug)]
-pub struct ReplyHead {
-    /// The status.
-    pub status: u16,
-    /// Status and reason as they came.
-    pub line: bytes::Bytes,
-    /// The fields.
-    pub headers: Headers,
-    /// `Content-Length`, if the body has that length.
-    pub content_length: Option<u64>,
-    /// How its body ends.
-    pub length: Length,
-    /// Whether the connection can carry another request.
-    pub keep_alive: bool,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-/// What is sent.
-pub struct Outgoing {
-    /// The head.
-    pub head: bytes::Bytes,
-    /// The body, where it was read ahead.
-    pub body: Body,
-    /// Whether the client's body is sent while it comes, in chunks or as it is.
-    pub stream: Option<bool>,
-}
 
 /// A reply whose body has not been read.
 pub struct Reply {
@@ -77,14 +31,14 @@ pub struct Reply {
     /// The server.
     pub choice: Choice,
     /// The tries so far; the last one is this reply's.
-    pub attempts: Rc<RefCell<Vec<Attempt>>>,
+    pub attempts: Rc<Attempts>,
     /// When that one began.
     pub started: Instant,
 }
 
 /// Runs an exchange; the error is the status to answer with.
 pub async fn run<P: Protocol>(
-    protocol: &P,
+    protocol: &mut P,
     conf: &Conf,
     peers: &Arc<Peers>,
     outgoing: &Outgoing,
@@ -97,7 +51,7 @@ pub async fn run<P: Protocol>(
     }
     loop {
         if !choice.advance() {
-            return Err(no_live(request, peers, outgoing));
+            return Err(no_live(protocol, request, peers, outgoing));
         }
         let tried = attempt::run(protocol, conf, &mut choice, outgoing, request).await;
         let (failure, status) = match tried {
@@ -127,7 +81,7 @@ pub async fn run<P: Protocol>(
         if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
             kind |= NextUpstream::NON_IDEMPOTENT;
         }
-        let streamed = failed.sent && outgoing.stream.is_some();
+        let streamed = failed.sent && outgoing.streams();
         let over = choice.tries == 0 || late(conf, begun);
         if failed.hopeless.is_some() || over || !conf.next_upstream.has_all(kind) || streamed {
             return Err(status);
@@ -201,7 +155,7 @@ impl Tried {
 fn again(conf: &Conf, choice: &Choice, outgoing: &Outgoing, request: &Request, status: u16) -> bool {
     let repeatable = !matches!(request.method, Method::Post | Method::Lock | Method::Patch)
         || conf.next_upstream.has(NextUpstream::NON_IDEMPOTENT);
-    conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && outgoing.stream.is_none()
+    conf.next_upstream.has_status(status) && repeatable && choice.tries > 1 && !outgoing.streams()
 }
 
 /// Whether the time for trying servers is over.
@@ -209,10 +163,10 @@ fn late(conf: &Conf, begun: Instant) -> bool {
     !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout
 }
 
-fn no_live(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
+fn no_live<P: Protocol>(protocol: &P, request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
     let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
-    report::url(request, &peers.name, &outgoing.head);
+    report::url(protocol, request, &peers.name, &outgoing.head);
     request.log(Level::Error, "no live upstreams while connecting to upstream");
     502
 }

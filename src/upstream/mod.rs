@@ -2,20 +2,34 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
+pub mod answer;
 pub mod attempt;
 pub mod balance;
 pub mod conf;
 pub mod connect;
 pub mod exchange;
+pub mod groups;
+pub mod inlet;
 pub mod method;
+pub mod params;
 pub mod peer;
 pub mod pool;
+pub mod protocol;
 pub mod reply;
 pub mod report;
+pub mod shared;
+pub mod target;
 pub mod timing;
+pub mod wire;
 
 pub use conf::{Conf, Group};
+pub use groups::Upstreams;
 pub use peer::{Peer, Peers};
+pub use protocol::Protocol;
+pub use shared::Shared;
+pub use target::Target;
 
-/// Reaches a module's copy of the settings that all upstream protocols share.
-pub type Mount<C> = fn(&mut C) -> &mut Conf;
+use crate::conf::Directive;
+
+/// The prefix of a protocol's directives, the shared rows it has, and the way to a module's copy of their settings.
+pub type Mount<C> = (&'static str, &'static [&'static [Directive<Conf>]], fn(&mut C) -> &mut Conf);

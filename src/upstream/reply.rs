@@ -1,6 +1,5 @@
 //! The body of a reply on its way through: bounded by the buffers of its directives, one read at a time.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -8,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::balance::Choice;
-use super::exchange::{Length, Reply};
+use super::exchange::Reply;
 use super::pool::{self, Connection};
+use super::protocol::{Decode, Decoded, Length};
 use super::{Conf, Peers};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
-use crate::http::request::Attempt;
+use crate::http::request::Attempts;
 use crate::http::{Body, Cause, Chunk, Fault, Headers, Known, Source, Stage};
 use crate::net::clock;
 use crate::net::stream::make_room;
@@ -27,6 +27,7 @@ pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
         Length::Known(length) => Framing::Length(length),
         Length::Chunked => Framing::Chunked(Decoder::new(false)),
         Length::UntilClose => Framing::UntilClose,
+        Length::Coded(coding) => Framing::Coded(coding),
     };
     let mut end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
     if let Framing::Length(length) = framing
@@ -69,6 +70,18 @@ enum Framing {
     Length(u64),
     Chunked(Decoder),
     UntilClose,
+    Coded(Box<dyn Decode>),
+}
+
+impl Framing {
+    /// Whether the body may end with the connection.
+    fn may_close(&self) -> bool {
+        match self {
+            Framing::UntilClose => true,
+            Framing::Coded(coding) => coding.may_close(),
+            _ => false,
+        }
+    }
 }
 
 /// What happens when a body ends.
@@ -76,7 +89,7 @@ struct End {
     connection: Option<Connection>,
     keep_alive: bool,
     choice: Choice,
-    attempts: Rc<RefCell<Vec<Attempt>>>,
+    attempts: Rc<Attempts>,
     started: Instant,
 }
 
@@ -164,7 +177,7 @@ impl Source for Stream {
                 read => ready!(read),
             };
             match read {
-                Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                Ok(0) if self.framing.may_close() => {
                     self.finish();
                     return Poll::Ready(None);
                 }
@@ -194,6 +207,19 @@ impl Stream {
                 }
                 Ok((!bytes.is_empty()).then_some(bytes))
             }
+            Framing::Coded(coding) => match coding.decode(&mut self.buf)? {
+                Decoded::Data(bytes) => Ok(Some(bytes)),
+                Decoded::Note(level, text) => {
+                    self.end.attempts.note(level, text);
+                    self.take()
+                }
+                Decoded::More => Ok(None),
+                Decoded::Done(reusable) => {
+                    self.end.keep_alive &= reusable && self.buf.is_empty();
+                    self.finish();
+                    Ok(None)
+                }
+            },
             Framing::Chunked(decoder) => {
                 let invalid = |_| Cause::Protocol("upstream sent invalid chunked response".to_owned());
                 match decoder.decode(&self.buf).map_err(invalid)? {

@@ -1,6 +1,7 @@
 //! Failures of an exchange in nginx's words.
 
 use super::exchange::Failed;
+use super::protocol::Protocol;
 use crate::conf::load::os_error;
 use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage};
@@ -22,12 +23,10 @@ pub fn stage_of(failed: &Option<Failed>) -> &'static str {
     failed.as_ref().map_or_else(|| stage(Stage::Head), |failed| failed.stage)
 }
 
-/// Notes the server and the URI that was sent to it for the error log; `head` begins with the request line.
-pub fn url(request: &mut Request, server: &[u8], head: &[u8]) {
-    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let uri = line.split(|&b| b == b' ').nth(1).unwrap_or_default();
+/// Notes the server and the URI that was sent to it for the error log.
+pub fn url<P: Protocol>(protocol: &P, request: &mut Request, server: &[u8], sent: &[u8]) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    request.upstream.url = Some(format!("http://{}{}", text(server), text(uri)));
+    request.upstream.url = Some(format!("{}{}{}", P::SCHEME, text(server), text(protocol.uri(sent))));
 }
 
 /// The sentence of a fault in a body whose head had left already.

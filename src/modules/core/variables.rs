@@ -30,7 +30,11 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("host", |core, r, _, out| put(out, if r.host.is_empty() { &core.server.name } else { &r.host })),
     variable("http_", |_, r, name, out| join(out, fields(&r.headers, name), name)),
     variable("cookie_", |_, r, name, out| cookie(r, name, out)),
-    variable("content_length", |_, r, _, out| r.header(Known::ContentLength).is_some_and(|v| put(out, &v))),
+    variable("content_length", |_, r, _, out| match r.headers.get(Known::ContentLength) {
+        Some(value) => put(out, value),
+        // The length of a body in chunks is known once it was read.
+        None => r.body.is_chunked() && r.body.is_done() && r.body.kept().len().is_some_and(|length| number(out, length)),
+    }),
     variable("content_type", |_, r, _, out| join(out, r.headers.all(Known::ContentType), b"content_type")),
     variable("is_request_port", |_, r, _, out| put(out, if r.host_port.is_empty() { b"" } else { b":" })),
     variable("request_port", |_, r, _, out| put(out, &r.host_port)),

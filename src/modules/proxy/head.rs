@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 
-use super::pass::{Destination, Loc, Names};
+use super::pass::Loc;
 use crate::http::escape::{self, Set};
 use crate::http::headers::Known;
 use crate::http::{Request, Value};
+use crate::upstream::Target;
+use crate::upstream::shared::Names;
+use crate::upstream::target::Destination;
 
 /// Fields that are not passed on as they come.
 const DEFAULTS: [&str; 9] = [
@@ -97,7 +100,7 @@ pub fn write(loc: &Loc, to: &Destination, sent: Sent, request: &Request) -> Opti
         Sent::Chunked if fields.states_coding => field(&mut out, b"Transfer-Encoding", b"chunked"),
         _ => {}
     }
-    if loc.upstream.pass_request_headers {
+    if loc.shared.conf.pass_request_headers {
         for item in request.headers.iter() {
             if !fields.replaced.has(item.known, item.name) {
                 field(&mut out, item.name, item.value);
@@ -119,7 +122,7 @@ fn host(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
 
 /// Which URI is sent: that of `proxy_pass` with variables, what the client sent, or the path with its prefix replaced.
 fn uri(loc: &Loc, to: &Destination, request: &Request, out: &mut Vec<u8>) {
-    let variable = matches!(loc.target, super::pass::Target::Variable { .. });
+    let variable = matches!(loc.target, Target::Variable { .. });
     match &to.uri {
         Some(uri) if variable => return out.extend_from_slice(uri),
         None if request.is_target => return out.extend_from_slice(&request.target),

@@ -9,6 +9,7 @@ use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
+use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
 use crate::upstream::{self, Mount};
 
 mod cookie;
@@ -16,7 +17,6 @@ mod head;
 mod pass;
 mod redirect;
 mod respond;
-mod wire;
 
 pub use pass::Loc;
 
@@ -98,7 +98,7 @@ impl super::Module for Module {
         variable("proxy_internal_chunked", |_, _, _, _| false),
     ];
 
-    const UPSTREAM: Option<(&'static str, Mount<Conf>)> = Some(("proxy_", |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         match conf.pass.0.clone() {
@@ -136,12 +136,7 @@ fn proxy_pass(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         if lower.starts_with(b"https://") {
             return Err(Problem::new("\"proxy_pass\" to https:// is not supported yet").at(0));
         }
-        if !lower.starts_with(b"http://") {
-            return Err(Problem::new("invalid URL prefix").at(0));
-        }
-        let rest = word.get(7..).unwrap_or_default();
-        let url = crate::net::addr::url(rest)
-            .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", text(rest))).at(0))?;
+        let url = pass::SCHEME.check(word)?;
         if !url.uri.is_empty() && (place.is_regex || place.unnamed || place.name.first() == Some(&b'@')) {
             return Err(Problem::new(
                 "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location, \

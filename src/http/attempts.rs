@@ -1,0 +1,75 @@
+//! What upstream servers did with a request: <https://nginx.org/en/docs/http/ngx_http_upstream_module.html#variables>
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::headers::Headers;
+use crate::net::Level;
+
+/// One try at an upstream server, as `$upstream_*` report it.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// The server as `$upstream_addr` prints it.
+    pub addr: Bytes,
+    /// Its status; 0 when none came.
+    pub status: u16,
+    /// Time to connect.
+    pub connect_time: Option<Duration>,
+    /// Time to the end of the head.
+    pub header_time: Option<Duration>,
+    /// Time to the end of the body.
+    pub response_time: Option<Duration>,
+    /// Bytes of the body.
+    pub length: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Bytes that came from it.
+    pub received: u64,
+    /// Whether an internal redirect lies between it and the try before.
+    pub after_jump: bool,
+}
+
+/// Every try of a request, in order, and what is to be logged of them. Shared with the body that is still under way.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    list: RefCell<Vec<Attempt>>,
+    notes: RefCell<Vec<(Level, String)>>,
+}
+
+impl Attempts {
+    /// The tries.
+    pub fn borrow(&self) -> Ref<'_, Vec<Attempt>> {
+        self.list.borrow()
+    }
+
+    /// The tries, to be changed.
+    pub fn borrow_mut(&self) -> RefMut<'_, Vec<Attempt>> {
+        self.list.borrow_mut()
+    }
+
+    /// Leaves something for the error log.
+    pub fn note(&self, level: Level, text: String) {
+        self.notes.borrow_mut().push((level, text));
+    }
+
+    /// Takes what is to be logged.
+    pub fn take_notes(&self) -> Vec<(Level, String)> {
+        self.notes.take()
+    }
+}
+
+/// What the upstream did so far.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// The tries.
+    pub attempts: Rc<Attempts>,
+    /// The head of its last response.
+    pub headers: Option<Rc<Headers>>,
+    /// `http://name` and URI for the error log while an exchange runs.
+    pub url: Option<String>,
+    /// `$proxy_host` and `$proxy_port`, where the address holds variables.
+    pub host: Option<(Bytes, Bytes)>,
+}

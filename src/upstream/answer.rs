@@ -1,0 +1,215 @@
+//! From an upstream server's reply to our response: which fields pass, what `X-Accel-*` and `*_intercept_errors` make of it.
+//!
+//! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_ignore_headers>
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::exchange::Reply;
+use super::protocol::{Length, Outgoing, Protocol};
+use super::shared::Shared;
+use super::{Peers, exchange, reply};
+use crate::conf::units;
+use crate::http::body::Tunnel;
+use crate::http::h1::write::Rate;
+use crate::http::headers::Known;
+use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Target, uri};
+use crate::net::{Level, clock};
+
+/// Passes the request on and answers with what comes back.
+pub async fn respond<P: Protocol>(
+    protocol: &mut P,
+    shared: &Shared,
+    peers: &Arc<Peers>,
+    outgoing: &Outgoing,
+    request: &mut Request,
+) -> Flow {
+    let first = request.upstream.attempts.borrow().len();
+    let reply = exchange::run(protocol, &shared.conf, peers, outgoing, request).await;
+    if first > 0
+        && let Some(attempt) = request.upstream.attempts.borrow_mut().get_mut(first)
+    {
+        attempt.after_jump = true;
+    }
+    match reply {
+        Ok(reply) => answer(protocol, shared, reply, request),
+        Err(status) => Flow::Fail(status),
+    }
+}
+
+/// Makes a response of the reply, or a jump where the reply asks for one.
+fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request: &mut Request) -> Flow {
+    let status = reply.head.status;
+    drop_repeats(&mut reply.head.headers, request);
+    let headers = Rc::new(reply.head.headers.clone());
+    request.upstream.headers = Some(Rc::clone(&headers));
+    if let Some(target) = accel_redirect(shared, &headers, request) {
+        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        return target;
+    }
+    if shared.conf.intercept_errors && request.core().error_pages.iter().any(|page| page.status == status) {
+        if status == 401 {
+            for value in headers.all(Known::WwwAuthenticate) {
+                request.carried.headers.push(b"WWW-Authenticate", value);
+            }
+        }
+        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        return Flow::Fail(status);
+    }
+    let mut head = copy(protocol, shared, &headers, request);
+    head.status = status;
+    head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
+    head.content_length = reply.head.content_length;
+    if status == 101 {
+        return upgrade(shared, reply, head, request);
+    }
+    let bodiless = request.method == Method::Head;
+    head.content_length = match reply.head.length {
+        Length::Chunked => None,
+        _ => head.content_length,
+    };
+    let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
+    let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
+    let body = reply::body(reply, &shared.conf, Rate { limit: rate, after: 0 }, bodiless);
+    Flow::Respond(Box::new(Response { head, body }))
+}
+
+fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
+    if request.headers.get(Known::Upgrade).is_none() {
+        request.log(Level::Error, "upstream sent unexpected \"101 Switching Protocols\" response");
+        return Flow::Fail(502);
+    }
+    head.content_length = None;
+    let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
+    let tunnel = Tunnel { stream, pending, idle: shared.conf.read_timeout, held: Some(Box::new(reply.choice)) };
+    Flow::Respond(Box::new(Response { head, body: Body::Tunnel(Box::new(tunnel)) }))
+}
+
+/// Drops the repetitions of fields that may stand once, telling the log.
+fn drop_repeats(headers: &mut Headers, request: &Request) {
+    const SINGLE: [Known; 12] = [
+        Known::ContentType,
+        Known::Date,
+        Known::LastModified,
+        Known::ETag,
+        Known::Server,
+        Known::Location,
+        Known::Refresh,
+        Known::Expires,
+        Known::XAccelExpires,
+        Known::XAccelRedirect,
+        Known::XAccelLimitRate,
+        Known::XAccelCharset,
+    ];
+    let (mut seen, mut repeated) = (0u128, 0u128);
+    for field in headers.iter() {
+        let bit = 1u128 << field.known as u32;
+        repeated |= seen & bit;
+        seen |= bit;
+    }
+    for known in SINGLE.into_iter().filter(|known| repeated & (1u128 << *known as u32) != 0) {
+        let mut first: Option<String> = None;
+        headers.retain(|field| {
+            let text = |bytes| String::from_utf8_lossy(bytes);
+            let line = || format!("{}: {}", text(field.name), text(field.value));
+            match (field.known == known, &first) {
+                (false, _) => true,
+                (true, None) => {
+                    first = Some(line());
+                    true
+                }
+                (true, Some(first)) => {
+                    let line = line();
+                    let problem = format!(
+                        "upstream sent duplicate header line: \"{line}\", previous value: \"{first}\", ignored \
+                         while reading response header from upstream"
+                    );
+                    request.log(Level::Warn, &problem);
+                    false
+                }
+            }
+        });
+    }
+}
+
+/// The jump that `X-Accel-Redirect` asks for. Some fields of the reply go along.
+fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> Option<Flow> {
+    if shared.ignored.has(Known::XAccelRedirect, b"") {
+        return None;
+    }
+    let to = headers.get(Known::XAccelRedirect)?.to_vec();
+    for field in headers.iter() {
+        let goes_along = match field.known {
+            Known::ContentType => {
+                let kind = Bytes::copy_from_slice(field.value);
+                request.carried.content_type = Some(kind).filter(|kind| !kind.is_empty());
+                false
+            }
+            Known::SetCookie | Known::CacheControl | Known::Expires | Known::AcceptRanges => true,
+            _ => field.name.eq_ignore_ascii_case(b"content-disposition"),
+        };
+        if goes_along {
+            request.carried.headers.push(field.name, field.value);
+        }
+    }
+    limit_rate(shared, headers, request);
+    if to.first() == Some(&b'@') {
+        return Some(Flow::Jump(Target::Named(to.into())));
+    }
+    let Some((path, args)) = uri::safe(&to) else {
+        let shown = String::from_utf8_lossy(&to).into_owned();
+        request.log(Level::Error, &format!("unsafe URI \"{shown}\" was detected"));
+        return Some(Flow::Fail(404));
+    };
+    if request.method != Method::Head {
+        request.method = Method::Get;
+        request.method_name = Bytes::from_static(b"GET");
+    }
+    Some(Flow::Jump(Target::Uri { uri: path.into_owned(), args: args.to_vec() }))
+}
+
+fn limit_rate(shared: &Shared, headers: &Headers, request: &mut Request) {
+    if let Some(rate) = headers.get(Known::XAccelLimitRate).filter(|_| !shared.ignored.has(Known::XAccelLimitRate, b""))
+    {
+        request.limit_rate = units::size(rate).or(request.limit_rate);
+    }
+}
+
+/// Copies the fields of a reply that pass to the client.
+fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: &mut Request) -> Head {
+    // The upstream has judged the conditions of the request already.
+    let mut head = Head { unconditional: true, ..Head::default() };
+    limit_rate(shared, headers, request);
+    if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))
+    {
+        head.override_charset = Some(Bytes::copy_from_slice(charset));
+    }
+    for field in headers.iter() {
+        if shared.hidden.has(field.known, field.name) {
+            continue;
+        }
+        let value = || Bytes::copy_from_slice(field.value);
+        match field.known {
+            Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
+            Known::Upgrade if request.headers.get(Known::Upgrade).is_none() => {}
+            Known::ContentType => head.content_type = Some(value()),
+            Known::Date => head.date = Some(value()),
+            Known::Server => head.server = Some(value()),
+            Known::LastModified => {
+                head.last_modified = clock::parse(field.value);
+                head.headers.push(field.name, field.value);
+            }
+            Known::AcceptRanges if shared.conf.force_ranges => {}
+            Known::Location | Known::Refresh | Known::SetCookie => match protocol.rewrite(field, request) {
+                Some(new) if field.known == Known::Location => head.location = Some(new.into()),
+                Some(new) => head.headers.push(field.name, &new),
+                None => head.headers.push(field.name, field.value),
+            },
+            _ => head.headers.push(field.name, field.value),
+        }
+    }
+    head.allow_ranges |= shared.conf.force_ranges;
+    head
+}

@@ -1,0 +1,123 @@
+//! What a request tells an application in the way of CGI: `*_param`, and its header fields as `HTTP_…` (RFC 3875 §4.1).
+//!
+//! <https://nginx.org/en/docs/http/ngx_http_uwsgi_module.html#uwsgi_param>
+
+use bytes::Bytes;
+
+use crate::conf::args::text;
+use crate::conf::{Args, Field, List, Problem};
+use crate::http::{Known, Request, Value};
+
+/// One `*_param`.
+#[derive(Clone)]
+pub struct Param {
+    name: Bytes,
+    value: Value,
+    if_not_empty: bool,
+}
+
+/// The setter of `*_param`.
+pub fn param(list: &mut List<Param>, args: &mut Args<'_>) -> Result<(), Problem> {
+    let if_not_empty = match args.get(2) {
+        None => false,
+        Some(b"if_not_empty") => true,
+        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(2)),
+    };
+    let value = Value::read(args.word(1), args)?;
+    list.push(Param { name: Bytes::copy_from_slice(args.word(0)), value, if_not_empty });
+    Ok(())
+}
+
+/// The parameters of a place.
+pub struct Params {
+    params: Vec<Param>,
+    /// The fields that parameters stand for, folded, without `HTTP_`.
+    replaced: Vec<Vec<u8>>,
+    /// Whether the host is told from the request.
+    host: bool,
+    /// Whether the fields of the request go along.
+    fields: bool,
+}
+
+impl Params {
+    /// The parameters that these `*_param`s make; `fields` are passed as well unless `*_pass_request_headers` is off.
+    pub fn seal(params: &[Param], fields: bool) -> Self {
+        let field = |param: &Param| param.name.strip_prefix(b"HTTP_").filter(|name| !name.is_empty()).map(fold);
+        let mut replaced: Vec<Vec<u8>> = params.iter().filter_map(field).collect();
+        let host = !params.iter().any(|param| param.name.eq_ignore_ascii_case(b"HTTP_HOST"));
+        if host {
+            replaced.push(b"host".to_vec());
+        }
+        // An empty one keeps a field back.
+        let sent = params.iter().filter(|param| field(param).is_none() || !param.value.is_empty());
+        Self { params: sent.cloned().collect(), replaced, host, fields }
+    }
+
+    /// Calls `put` with the name and the value of every parameter.
+    pub fn each(&self, request: &Request, mut put: impl FnMut(&[u8], &[u8])) {
+        let mut value = Vec::with_capacity(128);
+        for param in &self.params {
+            value.clear();
+            param.value.append(request, &mut value);
+            if !(param.if_not_empty && value.is_empty()) {
+                put(&param.name, &value);
+            }
+        }
+        if self.host {
+            value.clear();
+            host(request, &mut value);
+            if !value.is_empty() {
+                put(b"HTTP_HOST", &value);
+            }
+        }
+        if self.fields {
+            self.each_field(request, put);
+        }
+    }
+
+    fn each_field(&self, request: &Request, mut put: impl FnMut(&[u8], &[u8])) {
+        let (mut name, mut joined) = (Vec::with_capacity(64), Vec::new());
+        for (at, field) in request.headers.iter().enumerate() {
+            let is_replaced =
+                |other: &Vec<u8>| other.len() == field.name.len() && folded(field.name).eq(other.iter().copied());
+            let same = |other: &crate::http::headers::Field<'_>| other.name.eq_ignore_ascii_case(field.name);
+            if self.replaced.iter().any(is_replaced) || request.headers.iter().take(at).any(|other| same(&other)) {
+                continue;
+            }
+            name.clear();
+            name.extend_from_slice(b"HTTP_");
+            name.extend(folded(field.name).map(|b| b.to_ascii_uppercase()));
+            let mut more = request.headers.iter().skip(at + 1).filter(same).peekable();
+            if more.peek().is_none() {
+                put(&name, field.value);
+                continue;
+            }
+            joined.clear();
+            joined.extend_from_slice(field.value);
+            for other in more {
+                joined.extend_from_slice(if field.known == Known::Cookie { b"; " } else { b", " });
+                joined.extend_from_slice(other.value);
+            }
+            put(&name, &joined);
+        }
+    }
+}
+
+/// The host and port that the client named, or the server's name.
+fn host(request: &Request, out: &mut Vec<u8>) {
+    let host = if request.host.is_empty() { &request.core().server.name } else { &request.host };
+    out.extend_from_slice(host);
+    if !request.host_port.is_empty() {
+        out.push(b':');
+        out.extend_from_slice(&request.host_port);
+    }
+}
+
+/// The name of a field as parameters have it, in lower case.
+fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(|b| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() })
+}
+
+fn fold(name: &[u8]) -> Vec<u8> {
+    name.to_ascii_lowercase()
+}

@@ -1,0 +1,115 @@
+//! What a protocol brings to an exchange: how a request is sent, how the head of a reply is read, where its body ends.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::http::h1::write::Writer;
+use crate::http::headers::Field;
+use crate::http::{Body, Cause, Headers, Request};
+use crate::net::Level;
+
+/// A protocol as one request speaks it.
+pub trait Protocol {
+    /// `http://` or its like, for the error log.
+    const SCHEME: &'static str;
+
+    /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
+    fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String>;
+
+    /// Forgets what it knows of the try before.
+    fn restart(&mut self) {}
+
+    /// The URI in what is sent, for the error log.
+    fn uri<'a>(&self, _sent: &'a [u8]) -> &'a [u8] {
+        &[]
+    }
+
+    /// A body that was read ahead as it is sent.
+    fn body(&self, body: Body) -> Body {
+        body
+    }
+
+    /// Queues a piece of a body that is sent while it comes.
+    fn piece(&self, bytes: Bytes, _last: bool, to: &mut Writer<'_>) {
+        to.push(bytes);
+    }
+
+    /// What becomes of a field of the reply on its way to the client; nothing where it stays as it is.
+    fn rewrite(&self, _field: Field<'_>, _request: &mut Request) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// How the end of a reply's body is found.
+pub enum Length {
+    /// After so many bytes.
+    Known(u64),
+    /// By its last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+    /// As a coding of the protocol's own has it.
+    Coded(Box<dyn Decode>),
+}
+
+/// A coding of bodies.
+pub trait Decode {
+    /// Takes the next piece off the start of `buf`.
+    fn decode(&mut self, buf: &mut BytesMut) -> Result<Decoded, Cause>;
+
+    /// Whether the body may end with the connection.
+    fn may_close(&self) -> bool;
+}
+
+/// What the next piece is.
+pub enum Decoded {
+    /// Bytes of the body.
+    Data(Bytes),
+    /// Something for the error log.
+    Note(Level, String),
+    /// Nothing as long as no more comes.
+    More,
+    /// The end; whether the connection can carry another request.
+    Done(bool),
+}
+
+/// The head of a reply.
+pub struct ReplyHead {
+    /// The status.
+    pub status: u16,
+    /// Status and reason as they came.
+    pub line: Bytes,
+    /// The fields.
+    pub headers: Headers,
+    /// `Content-Length`, if the body has that length.
+    pub content_length: Option<u64>,
+    /// How its body ends.
+    pub length: Length,
+    /// Whether the connection can carry another request.
+    pub keep_alive: bool,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What is sent.
+pub struct Outgoing {
+    /// The head.
+    pub head: Bytes,
+    /// The body where it was read ahead; the client's is sent while it comes where there is none.
+    pub body: Option<Body>,
+}
+
+impl Outgoing {
+    /// Whether the client's body is sent while it comes.
+    pub fn streams(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// A copy of the body that was read ahead.
+    pub fn kept(&self) -> Body {
+        match &self.body {
+            Some(Body::Full(bytes)) => Body::Full(bytes.clone()),
+            Some(Body::File(part)) => Body::File(part.clone()),
+            _ => Body::Empty,
+        }
+    }
+}

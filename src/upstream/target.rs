@@ -1,0 +1,199 @@
+//! Where requests are passed to: the address of a `*_pass`, fixed or made of variables.
+//!
+//! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_pass>
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parser::ast::Span;
+
+use super::groups::{Sealed, Upstreams};
+use super::peer::Tier;
+use super::{Peer, Peers};
+use crate::conf::{Args, Diag, Field, Problem};
+use crate::http::{Request, Value};
+use crate::net::Level;
+use crate::net::addr::{self, AddrError, Endpoint, Host, Url};
+
+/// How the addresses of a protocol are written.
+pub struct Scheme {
+    /// What stands in front, with its `://`.
+    pub name: &'static str,
+    /// Whether it must stand there.
+    pub required: bool,
+    /// Whether a URI may follow.
+    pub uri: bool,
+    /// The port where none is written; 0 if one must be.
+    pub port: u16,
+}
+
+impl Scheme {
+    /// What follows the scheme; nothing where it is missing and required.
+    pub fn strip<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        match text.split_at_checked(self.name.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(self.name.as_bytes()) => Some(rest),
+            _ if self.required => None,
+            _ => Some(text),
+        }
+    }
+
+    /// Reads what follows the scheme.
+    pub fn parse(&self, rest: &[u8]) -> Result<Url, AddrError> {
+        if self.uri { addr::url(rest) } else { addr::peer(rest) }
+    }
+
+    /// Holds an address without variables against the rules.
+    pub fn check(&self, text: &[u8]) -> Result<Url, Problem> {
+        let rest = self.strip(text).ok_or_else(|| Problem::new("invalid URL prefix").at(0))?;
+        self.parse(rest)
+            .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest))).at(0))
+    }
+}
+
+/// What a `*_pass` says, and where it stands.
+#[derive(Clone)]
+pub struct Pass {
+    value: Value,
+    at: Span,
+}
+
+impl Pass {
+    /// Reads the argument of the directive.
+    pub fn read(scheme: &Scheme, args: &mut Args<'_>) -> Result<Self, Problem> {
+        let value = Value::read(args.word(0), args)?;
+        if value.as_literal().is_some() {
+            scheme.check(args.word(0))?;
+        }
+        Ok(Self { value, at: args.directive().end })
+    }
+
+    /// Resolves where it leads.
+    pub fn seal(&self, scheme: &Scheme, upstreams: &mut Upstreams) -> Result<Target, Diag> {
+        Target::seal(scheme, &self.value, upstreams, self.at)
+    }
+}
+
+/// Where requests go.
+pub enum Target {
+    /// To a group known from the start.
+    Fixed(Destination),
+    /// To what variables say.
+    Variable {
+        /// The URL.
+        url: Value,
+        /// The groups it may name.
+        groups: Arc<OnceLock<Sealed>>,
+    },
+}
+
+/// A group, its host as `$proxy_host` prints it, and the URI.
+#[derive(Clone)]
+pub struct Destination {
+    /// The servers.
+    pub peers: Arc<Peers>,
+    /// `$proxy_host`.
+    pub host: Bytes,
+    /// `$proxy_port`.
+    pub port: Bytes,
+    /// The URI, where the address has one.
+    pub uri: Option<Bytes>,
+}
+
+impl Target {
+    /// What the `*_pass` at `at` says.
+    pub fn seal(scheme: &Scheme, pass: &Value, upstreams: &mut Upstreams, at: Span) -> Result<Self, Diag> {
+        let Some(text) = pass.as_literal() else {
+            return Ok(Target::Variable { url: pass.clone(), groups: upstreams.known() });
+        };
+        let rest = scheme.strip(text).unwrap_or_default();
+        let url = scheme.parse(rest).map_err(|error| {
+            Diag::error(format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest)), at, at)
+        })?;
+        let host = host_of(&url);
+        // nginx's name of such a server ends in the colon that stood before the URI.
+        let unix_with_uri = matches!(url.host, Host::Unix(_)) && !url.uri.is_empty();
+        let name = if unix_with_uri { Bytes::from([&host[..], b":"].concat()) } else { host };
+        let peers = upstreams.find(&name, url.port, scheme.port, at)?;
+        Ok(Target::Fixed(destination(&url, peers)))
+    }
+
+    /// Where this request goes; the error is the status to answer with.
+    pub async fn resolve(&self, scheme: &Scheme, request: &mut Request) -> Result<Destination, u16> {
+        let (url, groups) = match self {
+            Target::Fixed(fixed) => return Ok(fixed.clone()),
+            Target::Variable { url, groups } => (url.get(request), groups),
+        };
+        let Some(rest) = scheme.strip(&url) else {
+            request.log(Level::Error, &format!("invalid URL prefix in \"{}\"", String::from_utf8_lossy(&url)));
+            return Err(500);
+        };
+        let url = scheme.parse(rest).map_err(|error| {
+            request.log(Level::Error, &format!("{error} in upstream \"{}\"", String::from_utf8_lossy(rest)));
+            500u16
+        })?;
+        let host = host_of(&url);
+        let group = |port| groups.get()?.get(&(host.to_ascii_lowercase().into(), port));
+        // Without a port it is a group of that name, or one that another URL made for the default port.
+        if let Some(peers) = group(url.port).or_else(|| group(Some(url.port.unwrap_or(scheme.port)))) {
+            return Ok(destination(&url, Arc::clone(peers)));
+        }
+        let found = match &url.host {
+            Host::Unix(path) => vec![Endpoint::Unix(path.clone())],
+            _ if url.port.is_none() && scheme.port == 0 => {
+                request.log(Level::Error, &format!("no port in upstream \"{}\"", String::from_utf8_lossy(&host)));
+                return Err(500);
+            }
+            Host::Name(name) => lookup(request, name, url.port.unwrap_or(scheme.port)).await?,
+            Host::Ip(_) => url.endpoints(scheme.port, |_| None).map_err(|_| 502u16)?,
+        };
+        let peers = found.into_iter().map(|address| Peer {
+            name: address.to_string().into(),
+            server: Bytes::new(),
+            address,
+            weight: 1,
+            max_conns: 0,
+            max_fails: 1,
+            fail_timeout: 10,
+            down: false,
+        });
+        let tiers = [Tier::new(peers.collect()), Tier::default()];
+        Ok(destination(&url, Arc::new(Peers::dynamic(host, tiers))))
+    }
+}
+
+/// The host of a URL as groups are named.
+fn host_of(url: &Url) -> Bytes {
+    match &url.host {
+        Host::Unix(path) => format!("unix:{}", path.display()).into(),
+        _ => Bytes::from(url.text.clone().into_bytes()),
+    }
+}
+
+fn destination(url: &Url, peers: Arc<Peers>) -> Destination {
+    let uri = match url.uri.first() {
+        None => None,
+        Some(b'?') => Some([b"/", url.uri.as_slice()].concat().into()),
+        Some(_) => Some(Bytes::copy_from_slice(&url.uri)),
+    };
+    let (host, port) = match (&url.host, url.port) {
+        (Host::Unix(_), _) => (Bytes::from_static(b"localhost"), Bytes::new()),
+        (_, None | Some(80)) => (Bytes::from(url.text.clone().into_bytes()), Bytes::from_static(b"80")),
+        (_, Some(port)) => (format!("{}:{port}", url.text).into(), port.to_string().into()),
+    };
+    Destination { peers, host, port, uri }
+}
+
+/// The addresses of a host name that variables named.
+async fn lookup(request: &mut Request, name: &str, port: u16) -> Result<Vec<Endpoint>, u16> {
+    let Some(resolver) = request.core().resolver.clone() else {
+        request.log(Level::Error, &format!("no resolver defined to resolve {name}"));
+        return Err(502);
+    };
+    match resolver.resolve(name).await {
+        Ok(found) => Ok(found.iter().map(|ip| Endpoint::Inet((*ip, port).into())).collect()),
+        Err(error) => {
+            request.log(Level::Error, &format!("{name} could not be resolved ({error})"));
+            Err(502)
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Heads of replies: those of HTTP/1 (RFC 9112 §4) and those of CGI (RFC 3875 §6), which the other protocols carry.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::protocol::{Length, ReplyHead};
+use crate::conf::units;
+use crate::http::Headers;
+use crate::http::h1::parse::{self, Line, Side};
+use crate::http::headers::Known;
+
+/// Reads a head of HTTP/1.0 or 1.1. A `bodiless` reply, the answer to a HEAD, has no body whatever its fields say.
+pub fn http(buf: &mut BytesMut, bodiless: bool) -> Result<Option<ReplyHead>, String> {
+    let line = match parse::status_line(buf) {
+        Ok(Some(line)) => line,
+        Ok(None) => return Ok(None),
+        Err(_) => return Err("upstream sent no valid HTTP/1.0 header".to_owned()),
+    };
+    let Some(Fields { headers, bytes }) = fields(buf, line.next)? else { return Ok(None) };
+    let text = bytes.slice(line.status.start as usize..line.status.end as usize);
+    let size = bytes.len() as u64;
+    frame(line.code, line.version, text, headers, bodiless).map(|head| Some(ReplyHead { size, ..head }))
+}
+
+/// Reads a head of CGI: fields, `Status` among them, perhaps behind a status line as HTTP has it.
+pub fn cgi(buf: &mut BytesMut, may_have_line: bool) -> Result<Option<ReplyHead>, String> {
+    let line = match may_have_line.then(|| parse::status_line(buf)) {
+        Some(Ok(Some(line))) => Some(line),
+        Some(Ok(None)) => return Ok(None),
+        None | Some(Err(_)) => None,
+    };
+    let Some(Fields { headers, bytes }) = fields(buf, line.as_ref().map_or(0, |line| line.next))? else {
+        return Ok(None);
+    };
+    let (status, text) = match (line, headers.named(b"status").next()) {
+        (Some(line), _) => (line.code, bytes.slice(line.status.start as usize..line.status.end as usize)),
+        (None, Some(status)) => {
+            let code = status.get(..3).and_then(units::number).and_then(|code| u16::try_from(code).ok());
+            let invalid = || format!("upstream sent invalid status \"{}\"", String::from_utf8_lossy(status));
+            (code.ok_or_else(invalid)?, Bytes::copy_from_slice(status))
+        }
+        (None, None) if headers.get(Known::Location).is_some() => (302, Bytes::from_static(b"302 Moved Temporarily")),
+        (None, None) => (200, Bytes::from_static(b"200 OK")),
+    };
+    let size = bytes.len() as u64;
+    let mut head = frame(status, 1000, text, headers, false)?;
+    head.keep_alive = false;
+    if matches!(head.length, Length::Chunked) {
+        head.length = Length::UntilClose;
+    }
+    Ok(Some(ReplyHead { size, ..head }))
+}
+
+/// The fields of a head, and all of its bytes.
+struct Fields {
+    headers: Headers,
+    bytes: Bytes,
+}
+
+/// Reads the fields that begin at `next`.
+fn fields(buf: &mut BytesMut, mut next: usize) -> Result<Option<Fields>, String> {
+    let mut found: Vec<(Range<u32>, Range<u32>)> = Vec::with_capacity(16);
+    let end = loop {
+        match parse::field(buf, next, Side::Response) {
+            Ok(Some(Line::Field(field, after))) => {
+                found.push((field.name, field.value));
+                next = after;
+            }
+            Ok(Some(Line::Junk(after))) => next = after,
+            Ok(Some(Line::End(after))) => break after,
+            Ok(None) => return Ok(None),
+            Err(bad) => {
+                let shown = String::from_utf8_lossy(buf.get(bad.start..bad.at).unwrap_or_default()).into_owned();
+                let byte = buf.get(bad.at).copied().unwrap_or_default();
+                return Err(format!("upstream sent invalid header: \"{shown}\\x{byte:02x}...\""));
+            }
+        }
+    };
+    let bytes = buf.split_to(end).freeze();
+    let mut headers = Headers::over(bytes.clone(), found.len());
+    for (name, value) in found {
+        headers.push_slice(name, value);
+    }
+    Ok(Some(Fields { headers, bytes }))
+}
+
+/// How the body ends and whether the connection goes on (RFC 9112 §6.3, §9.3).
+fn frame(status: u16, version: u16, line: Bytes, headers: Headers, bodiless: bool) -> Result<ReplyHead, String> {
+    for (known, name) in [(Known::ContentLength, "Content-Length"), (Known::TransferEncoding, "Transfer-Encoding")] {
+        let mut values = headers.all(known);
+        if let (Some(first), Some(second)) = (values.next(), values.next()) {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (first, second) = (text(first), text(second));
+            return Err(format!(
+                "upstream sent duplicate header line: \"{name}: {second}\", previous value: \"{name}: {first}\""
+            ));
+        }
+    }
+    let content_length = match headers.get(Known::ContentLength) {
+        Some(value) => match units::number(value) {
+            Some(length) => Some(length),
+            None => {
+                let text = String::from_utf8_lossy(value).into_owned();
+                return Err(format!("upstream sent invalid \"Content-Length\" header: \"Content-Length: {text}\""));
+            }
+        },
+        None => None,
+    };
+    let chunked = match headers.get(Known::TransferEncoding) {
+        Some(value) if value.eq_ignore_ascii_case(b"chunked") => true,
+        Some(value) => {
+            let text = String::from_utf8_lossy(value).into_owned();
+            return Err(format!("upstream sent unknown \"Transfer-Encoding\": \"{text}\""));
+        }
+        None => false,
+    };
+    if chunked && content_length.is_some() {
+        return Err("upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time".to_owned());
+    }
+    let says = |word: &[u8]| {
+        let holds = |value: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        headers.all(Known::Connection).any(holds)
+    };
+    let empty = bodiless || matches!(status, 204 | 304);
+    let length = match content_length {
+        _ if empty => Length::Known(0),
+        _ if chunked => Length::Chunked,
+        Some(length) => Length::Known(length),
+        None => Length::UntilClose,
+    };
+    let keep_alive = !says(b"close")
+        && (version >= 1001 || says(b"keep-alive"))
+        && !matches!(length, Length::UntilClose)
+        && status != 101;
+    Ok(ReplyHead { status, line, headers, content_length, length, keep_alive, size: 0 })
+}
