@@ -294,7 +294,7 @@ macro_rules! modules {
 modules! {
     process, core, v2, realip, rewrite,
     map, geo, split_clients, access, charset,
-    try_files, upstream, proxy, uwsgi,
+    try_files, upstream, proxy, grpc, uwsgi,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
     not_modified, headers, gunzip, gzip, range, log,
 }

@@ -18,7 +18,6 @@ pub mod connection;
 pub mod errors;
 pub mod head;
 pub mod http2;
-pub mod io;
 pub mod phases;
 pub mod preface;
 pub mod tunnel;

@@ -11,7 +11,7 @@ use super::connect::connect;
 use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
 use super::protocol::{Outgoing, Protocol, ReplyHead};
-use super::{Conf, report};
+use super::{Conf, h2, report};
 use crate::http::flow::Side;
 use crate::http::h1::write::{Rate, Writer};
 use crate::http::request::{Attempt, Client};
@@ -36,7 +36,7 @@ pub async fn run<P: Protocol>(
         None => return Err(Failed::new(NextUpstream::ERROR, Stage::Connect)),
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
-    let pooled = pool::take(choice.pool_key());
+    let pooled = pool::take(choice.pool_key(), protocol.is_http2());
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
     let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
@@ -112,6 +112,12 @@ async fn talk<P: Protocol>(
     connection.requests += 1;
     let connected = clock::instant();
     progress.sent = true;
+    if protocol.is_http2() {
+        let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
+        let talking = h2::talk(conf, outgoing, request, &mut connection);
+        let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
+        return Ok((head, BytesMut::new(), connection, connected));
+    }
     let early = send(protocol, conf, outgoing, request, &connection.stream).await?;
     let client = std::rc::Rc::clone(&request.client);
     let reading = head(protocol, conf, &connection.stream, request, progress);

@@ -114,6 +114,11 @@ pub struct Conf {
     pub pass_request_headers: bool,
     pub pass_request_body: bool,
     pub socket_keepalive: bool,
+    /// Bytes; 0 leaves it to the kernel.
+    pub socket_rcvbuf: u64,
+    /// Bytes; 0 leaves it to the kernel.
+    pub socket_sndbuf: u64,
+    pub pass_trailers: bool,
     pub force_ranges: bool,
     pub limit_rate: Option<Value>,
     pub max_temp_file_size: u64,
@@ -145,6 +150,9 @@ impl Default for Conf {
             pass_request_headers: true,
             pass_request_body: true,
             socket_keepalive: false,
+            socket_rcvbuf: 0,
+            socket_sndbuf: 0,
+            pass_trailers: false,
             force_ranges: false,
             limit_rate: None,
             max_temp_file_size: 1 << 30,
@@ -165,6 +173,8 @@ impl Default for Conf {
 pub const CONNECTING: &[Directive<Conf>] = &[
     on("bind", SCOPES, 1..=2, bind),
     on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
+    on("socket_rcvbuf", SCOPES, 1..=1, |c, a| size(a, &mut c.socket_rcvbuf)),
+    on("socket_sndbuf", SCOPES, 1..=1, |c, a| size(a, &mut c.socket_sndbuf)),
     on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
     on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
     on("read_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.read_timeout)),
@@ -173,6 +183,14 @@ pub const CONNECTING: &[Directive<Conf>] = &[
     on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
 ];
 
+const INTERCEPT: Directive<Conf> = on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors));
+const HIDE: Directive<Conf> = many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header));
+const PASS: Directive<Conf> = many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header));
+const IGNORE: Directive<Conf> = on("ignore_headers", SCOPES, 1..=255, ignore_headers);
+
+/// What protocols that gather nothing have of the rows below.
+pub const REPLIES: &[Directive<Conf>] = &[INTERCEPT, HIDE, PASS, IGNORE];
+
 /// Rows of the protocols that pass HTTP requests on.
 pub const PASSING: &[Directive<Conf>] = &[
     on("buffers", SCOPES, 2..=2, |c, a| a.set(&mut c.buffers)),
@@ -180,7 +198,7 @@ pub const PASSING: &[Directive<Conf>] = &[
     on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
     on("request_buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.request_buffering)),
     on("ignore_client_abort", SCOPES, 1..=1, |c, a| a.set(&mut c.ignore_client_abort)),
-    on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
+    INTERCEPT,
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
@@ -188,9 +206,9 @@ pub const PASSING: &[Directive<Conf>] = &[
     on("max_temp_file_size", SCOPES, 1..=1, |c, a| size(a, &mut c.max_temp_file_size)),
     on("temp_file_write_size", SCOPES, 1..=1, |c, a| size(a, c.temp_file_write_size.insert(0))),
     on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
-    many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
-    many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
-    on("ignore_headers", SCOPES, 1..=255, ignore_headers),
+    HIDE,
+    PASS,
+    IGNORE,
 ];
 
 /// What may send a request to another server, for HTTP.

@@ -30,16 +30,28 @@ pub async fn connect(conf: &Conf, at: &Endpoint, bind: Option<SocketAddr>) -> Re
                 if conf.socket_keepalive {
                     socket2::SockRef::from(&stream).set_keepalive(true)?;
                 }
+                if conf.socket_rcvbuf > 0 {
+                    socket2::SockRef::from(&stream).set_recv_buffer_size(size(conf.socket_rcvbuf))?;
+                }
+                if conf.socket_sndbuf > 0 {
+                    socket2::SockRef::from(&stream).set_send_buffer_size(size(conf.socket_sndbuf))?;
+                }
                 stream.into()
             }
         })
     };
     let limit: Duration = conf.connect_timeout;
     match within(limit, opening).await {
-        Some(Ok(stream)) => Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open }),
+        Some(Ok(stream)) => {
+            Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open, h2: None })
+        }
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 async fn tcp(addr: SocketAddr, bind: Option<SocketAddr>) -> io::Result<TcpStream> {

@@ -53,6 +53,7 @@ enum HttpVersion {
     Http10,
     #[default]
     Http11,
+    Http2,
 }
 
 const SCOPES: Contexts = Contexts::SCOPES;
@@ -74,13 +75,11 @@ impl super::Module for Module {
         on("proxy_set_body", SCOPES, 1..=1, |c, a| a.set(&mut c.set_body)),
         on("proxy_method", SCOPES, 1..=1, |c, a| a.set(&mut c.method)),
         on("proxy_http_version", SCOPES, 1..=1, |c, a| {
-            if a.word(0) == b"2" {
-                return Err(Problem::new("\"proxy_http_version 2\" is not supported yet").at(0));
-            }
-            let versions = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)];
+            let versions = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11), ("2", HttpVersion::Http2)];
             c.http_version = one_of(a.word(0), &versions).map_err(|problem| problem.at(0))?;
             Ok(())
         }),
+        on("proxy_pass_trailers", SCOPES, 1..=1, |c, a| a.set(&mut c.upstream.pass_trailers)),
         many("proxy_redirect", SCOPES, 1..=2, proxy_redirect),
         many("proxy_cookie_domain", SCOPES, 1..=2, |c, a| cookie::domain(&mut c.cookies, a)),
         many("proxy_cookie_path", SCOPES, 1..=2, |c, a| cookie::path(&mut c.cookies, a)),

@@ -6,6 +6,7 @@ use super::{Conf, HttpVersion, Pass, cookie, head, redirect};
 use crate::conf::{Diag, Place};
 use crate::http::{Request, Value};
 use crate::modules::Seal;
+use crate::upstream::fields::Fields;
 use crate::upstream::target::{Destination, Scheme};
 use crate::upstream::{Shared, Target};
 
@@ -26,8 +27,10 @@ pub struct Loc {
     pub set_body: Option<Value>,
     /// Whether HTTP/1.0 is spoken.
     pub http10: bool,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
     /// The fields that are sent.
-    pub fields: head::Fields,
+    pub fields: Fields,
     /// `proxy_redirect`.
     pub redirects: Vec<redirect::Rule>,
     /// `proxy_cookie_*`.
@@ -65,7 +68,8 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         method: conf.method,
         set_body: conf.set_body,
         http10: conf.http_version == HttpVersion::Http10,
-        fields: head::Fields::new(&conf.set_header),
+        http2: conf.http_version == HttpVersion::Http2,
+        fields: Fields::new(&conf.set_header, &head::DEFAULTS),
         redirects,
         cookies: conf.cookies,
         shared: Shared::seal(conf.upstream, &HIDDEN),

@@ -14,10 +14,10 @@ use h2::{Reason, RecvStream};
 
 use super::Worker;
 use super::connection::Linger;
-use super::io::Io;
 use crate::http::Client;
 use crate::http::core::Lingering;
 use crate::net::clock;
+use crate::net::io::Io;
 use crate::net::timer::{Limit, within};
 use crate::table::{Listen, Table};
 
@@ -104,10 +104,13 @@ fn builder(listen: &Listen) -> h2::server::Builder {
     // Each field counts for 32 bytes more (RFC 9113 §6.5.2).
     let fields = 32 * server.max_headers.min(1000);
     let heads = large.number.saturating_mul(large.size).saturating_add(fields);
+    // nginx takes frames of any size in small pieces; here a frame is held whole.
+    let frame = heads.max(http2.body_preread_size.into()).clamp(16 << 10, 1 << 20);
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(http2.body_preread_size)
         .initial_connection_window_size(MAX_WINDOW)
+        .max_frame_size(u32::try_from(frame).unwrap_or(1 << 20))
         .max_concurrent_streams(http2.max_concurrent_streams)
         .max_header_list_size(u32::try_from(heads).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER);

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::Stream;
-use crate::net::stream::make_room;
+use super::Stream;
+use super::stream::make_room;
 
 /// Bytes that are read at once.
 const READ: usize = 16 << 10;
