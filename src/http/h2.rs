@@ -1,8 +1,8 @@
 //! A request's stream on an HTTP/2 connection (RFC 9113): what its answer goes to, and its body.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -76,26 +76,66 @@ pub fn fault(error: &h2::Error) -> Fault {
     Fault::client(Stage::Send, cause)
 }
 
+/// Wakes the task of a connection, and tells it what for.
+#[derive(Default)]
+pub struct Bell {
+    rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    /// Wakes the task.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Tells that a body is waited for.
+    fn ring(&self) {
+        if !self.rung.replace(true) {
+            self.wake();
+        }
+    }
+
+    /// Whether a body was ever waited for.
+    pub fn is_rung(&self) -> bool {
+        self.rung.get()
+    }
+
+    /// Is to be heard by this task.
+    pub fn listen(&self, cx: &Context<'_>) {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+    }
+}
+
 /// A body on its way in. The client may send as much as its window says before anybody reads.
-pub struct Incoming(RecvStream);
+pub struct Incoming {
+    stream: RecvStream,
+    bell: Rc<Bell>,
+}
 
 impl Incoming {
-    /// The body that `stream` carries.
-    pub fn new(stream: RecvStream) -> Self {
-        Self(stream)
+    /// The body that `stream` carries; `bell` rings when it is waited for.
+    pub fn new(stream: RecvStream, bell: Rc<Bell>) -> Self {
+        Self { stream, bell }
     }
 
     /// Whether all of it was read.
     pub fn is_done(&self) -> bool {
-        self.0.is_end_stream()
+        self.stream.is_end_stream()
     }
 
     /// The next piece, which makes room for another of its size; nothing at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
-        Poll::Ready(match ready!(self.0.poll_data(cx)) {
+        let polled = self.stream.poll_data(cx);
+        if polled.is_pending() {
+            self.bell.ring();
+        }
+        Poll::Ready(match ready!(polled) {
             Some(Ok(bytes)) => {
                 // A stream that has ended in the meantime needs no room.
-                let _ = self.0.flow_control().release_capacity(bytes.len());
+                let _ = self.stream.flow_control().release_capacity(bytes.len());
                 Ok(Some(bytes))
             }
             Some(Err(_)) => Err(Fault::client(Stage::Body, Cause::Closed)),

@@ -52,7 +52,8 @@ impl super::Module for Module {
         on("http2_body_preread_size", SERVERS, 1..=1, |c, a| {
             let size = size(a)?;
             let problem = || Problem::new(format!("the maximum body preread buffer size is {MAX_WINDOW}")).at(0);
-            c.body_preread_size = u32::try_from(size).ok().filter(|&size| size <= MAX_WINDOW).ok_or_else(problem)?;
+            let size = u32::try_from(size).ok().filter(|&size| size <= MAX_WINDOW);
+            c.body_preread_size = size.ok_or_else(problem)?;
             Ok(())
         }),
         on("http2_chunk_size", SCOPES, 1..=1, |c, a| {

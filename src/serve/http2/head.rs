@@ -10,6 +10,8 @@ use crate::serve::head::Head;
 /// What a head cannot be read from.
 pub struct Bad(pub u16, pub &'static str);
 
+const BAD_METHOD: Bad = Bad(400, "client sent invalid method");
+
 /// Whether the fields are larger than the server's buffers for heads.
 pub fn is_too_large<T>(request: &http::Request<T>, server: &Server) -> bool {
     let large = server.large_client_header_buffers;
@@ -49,6 +51,10 @@ pub fn head(parts: &Parts, server: &Server) -> (Head, Option<Bad>) {
         version: 2000,
         next: 0,
     };
+    let upper = |b: &u8| b.is_ascii_uppercase() || matches!(b, b'_' | b'-');
+    if !parts.method.as_str().as_bytes().iter().all(upper) {
+        return (Head { bytes: out.bytes.into(), line: Some(line), fields: out.fields }, Some(BAD_METHOD));
+    }
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let mut bad = (!target.starts_with('/')).then_some(Bad(400, "client sent invalid :path header"));
     if let Some(authority) = authority {

@@ -2,10 +2,10 @@
 //!
 //! Frames, header compression and flow control are the `h2` crate's. Every stream is a request like any other.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +16,10 @@ use super::Worker;
 use super::connection::Linger;
 use crate::http::Client;
 use crate::http::core::Lingering;
-use crate::net::clock;
+use crate::http::h2::Bell;
 use crate::net::io::Io;
 use crate::net::timer::{Limit, within};
+use crate::net::{Level, clock};
 use crate::table::{Listen, Table};
 
 mod head;
@@ -26,9 +27,14 @@ mod send;
 mod stream;
 
 /// Bytes of one response that wait to be written.
-const SEND_BUFFER: usize = 128 << 10;
-/// The largest window (RFC 9113 §6.9.1).
-const MAX_WINDOW: u32 = (1 << 31) - 1;
+const SEND_BUFFER: usize = 64 << 10;
+/// Bytes of a body that may be on their way once one is read. nginx opens the window of that stream; the library has one
+/// for all of them.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes that all bodies of a connection may have before they are read: what nginx takes for 128 streams.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Streams that a client may give up at least, before it is called a flood.
+const PATIENCE: u64 = 100;
 /// How long a connection without a limit may last, so that whoever ends it can wake it.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
@@ -39,8 +45,10 @@ struct Link {
     listen: Arc<Listen>,
     /// Streams under way.
     active: Cell<u64>,
-    /// Wakes the connection when a stream ends.
-    waker: RefCell<Option<Waker>>,
+    /// Streams that the client gave up.
+    abandoned: Cell<u64>,
+    /// Wakes the connection when a stream ends, and tells when one reads its body.
+    bell: Rc<Bell>,
 }
 
 /// A stream as long as it lives.
@@ -53,9 +61,7 @@ impl Drop for Active {
         if link.active.get() == 0 {
             link.client.stage.wait();
         }
-        if let Some(waker) = link.waker.take() {
-            waker.wake();
-        }
+        link.bell.wake();
     }
 }
 
@@ -76,9 +82,11 @@ pub async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, listen: Arc<Listen>
         client: Rc::clone(client),
         listen: Arc::clone(&listen),
         active: Cell::new(0),
-        waker: RefCell::new(None),
+        abandoned: Cell::new(0),
+        bell: Rc::default(),
     });
-    let mut run = Run { link, table, connection, leaving: false, idle: Limit::default(), forever: Limit::default() };
+    let mut run =
+        Run { link, table, connection, leaving: false, open: false, idle: Limit::default(), forever: Limit::default() };
     while let Some(event) = run.next().await {
         match event {
             Event::Stream(request, respond) => run.begin(*request, respond),
@@ -105,11 +113,12 @@ fn builder(listen: &Listen) -> h2::server::Builder {
     let fields = 32 * server.max_headers.min(1000);
     let heads = large.number.saturating_mul(large.size).saturating_add(fields);
     // nginx takes frames of any size in small pieces; here a frame is held whole.
-    let frame = heads.max(http2.body_preread_size.into()).clamp(16 << 10, 1 << 20);
+    let frame = heads.max(64 << 10).clamp(16 << 10, 1 << 20);
+    let window = http2.body_preread_size;
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(http2.body_preread_size)
-        .initial_connection_window_size(MAX_WINDOW)
+        .initial_window_size(window)
+        .initial_connection_window_size(CONNECTION_WINDOW.max(window))
         .max_frame_size(u32::try_from(frame).unwrap_or(1 << 20))
         .max_concurrent_streams(http2.max_concurrent_streams)
         .max_header_list_size(u32::try_from(heads).unwrap_or(u32::MAX))
@@ -134,6 +143,8 @@ struct Run {
     connection: Connection<Io, Bytes>,
     /// Whether it takes no more streams.
     leaving: bool,
+    /// Whether windows are wide: a body is or was read.
+    open: bool,
     idle: Limit,
     forever: Limit,
 }
@@ -170,13 +181,23 @@ impl Run {
             self.idle.clear();
         }
         let _ = self.forever.poll_over(cx, FOREVER);
-        *self.link.waker.borrow_mut() = Some(cx.waker().clone());
+        if !self.open && self.link.bell.is_rung() {
+            // While the client owes an answer to the settings before, these must wait.
+            self.open = self.open_window();
+        }
+        self.link.bell.listen(cx);
         Poll::Pending
     }
 
     /// Whether a stream is under way or on its way out.
     fn is_busy(&mut self) -> bool {
         self.link.active.get() > 0 || self.connection.has_streams()
+    }
+
+    /// Makes windows wide, where they are not.
+    fn open_window(&mut self) -> bool {
+        let narrow = self.link.listen.default.root.loc.v2.body_preread_size < STREAM_WINDOW;
+        !narrow || self.connection.set_initial_window_size(STREAM_WINDOW).is_ok()
     }
 
     /// Starts the task of a stream.
@@ -186,6 +207,18 @@ impl Run {
             // It was sent before the client knew; another connection will take it.
             respond.send_reset(Reason::REFUSED_STREAM);
             return self.connection.graceful_shutdown();
+        }
+        let most = u64::from(listen.default.root.loc.v2.max_concurrent_streams);
+        if self.link.active.get() >= most {
+            // A stream that was reset still has its work to end.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        let (abandoned, all) = (self.link.abandoned.get(), client.requests.get());
+        if abandoned > most.max(PATIENCE) && 2 * abandoned > all {
+            // Streams that are begun to be reset cost the server more than the client (CVE-2023-44487).
+            let text = format!("http2 flood detected, client: {}", String::from_utf8_lossy(&client.peer_text));
+            listen.default.root.loc.core.error_log.write(Level::Info, Some(client.number), &text);
+            return self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
         if head::is_too_large(&request, &listen.default.root.loc.core.server) {
             return self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -199,7 +232,9 @@ impl Run {
         self.link.active.set(self.link.active.get() + 1);
         let active = Active(Rc::clone(&self.link));
         tokio::task::spawn_local(async move {
-            stream::run(&active.0.listen, &active.0.client, request, respond).await;
+            if !stream::run(&active.0, request, respond).await {
+                active.0.abandoned.set(active.0.abandoned.get() + 1);
+            }
         });
     }
 }

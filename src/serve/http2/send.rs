@@ -54,7 +54,12 @@ impl Sender {
     }
 
     /// Sends `body` and the fields behind it.
-    pub async fn send(&mut self, mut body: Body, own: impl FnOnce() -> Option<Headers>) -> Result<(), Fault> {
+    pub async fn send(
+        &mut self,
+        mut body: Body,
+        has_trailers: bool,
+        own: impl FnOnce() -> Headers,
+    ) -> Result<(), Fault> {
         // The last piece waits, so that it can say that it is the last.
         let mut held = Bytes::new();
         loop {
@@ -65,22 +70,17 @@ impl Sender {
                     self.data(before, false).await?;
                 }
                 Next::Pause => self.data(std::mem::take(&mut held), false).await?,
-                Next::File(mut part) => {
-                    while part.len > 0 {
-                        let bytes = read_part(&part, PIECE).map_err(Fault::here)?;
-                        if bytes.is_empty() {
-                            return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
-                        }
-                        part.offset += bytes.len() as u64;
-                        part.len -= bytes.len() as u64;
-                        let before = std::mem::replace(&mut held, bytes);
-                        self.data(before, false).await?;
+                Next::File(part) => {
+                    self.data(std::mem::take(&mut held), false).await?;
+                    if matches!(body, Body::Empty) && !has_trailers {
+                        return self.file(part).await;
                     }
+                    held = self.all_but_last(part).await?;
                 }
                 Next::End => break,
             }
         }
-        let (own, of_body) = (own(), body.trailers());
+        let (own, of_body) = (has_trailers.then(own), body.trailers());
         let mut map = HeaderMap::new();
         for field in of_body.iter().chain(&own).flat_map(Headers::iter) {
             append(&mut map, field.name, field.value);
@@ -105,29 +105,68 @@ impl Sender {
         }
     }
 
+    /// Sends a file to the end of the stream.
+    async fn file(&mut self, mut part: FilePart) -> Result<(), Fault> {
+        while part.len > 0 {
+            let bytes = self.piece(&mut part).await?;
+            self.data(bytes, part.len == 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a file but for its last piece, which is returned.
+    async fn all_but_last(&mut self, mut part: FilePart) -> Result<Bytes, Fault> {
+        let mut held = Bytes::new();
+        while part.len > 0 {
+            let before = std::mem::take(&mut held);
+            self.data(before, false).await?;
+            held = self.piece(&mut part).await?;
+        }
+        Ok(held)
+    }
+
+    /// Reads as much of a file as there is room for.
+    async fn piece(&mut self, part: &mut FilePart) -> Result<Bytes, Fault> {
+        let room = self.room(usize::try_from(part.len).unwrap_or(PIECE).min(PIECE)).await?;
+        let bytes = read_part(part, room).map_err(Fault::here)?;
+        if bytes.is_empty() {
+            return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        part.offset += bytes.len() as u64;
+        part.len -= bytes.len() as u64;
+        Ok(bytes)
+    }
+
     /// Sends bytes, in frames of the size that was asked for.
     async fn data(&mut self, mut bytes: Bytes, end: bool) -> Result<(), Fault> {
-        let failed = |error: h2::Error| side::fault(&error);
         while !bytes.is_empty() {
             let wanted = self.allowance(bytes.len().min(self.chunk)).await?;
-            self.stream.reserve_capacity(wanted);
-            if self.stream.capacity() == 0 {
-                let room = std::future::poll_fn(|cx| self.stream.poll_capacity(cx));
-                match within(self.timeout, room).await {
-                    Some(Some(room)) => room.map_err(failed)?,
-                    Some(None) => return Err(Fault::client(Stage::Send, Cause::Closed)),
-                    None => return Err(Fault::client(Stage::Send, Cause::TimedOut)),
-                };
-            }
-            let piece = bytes.split_to(wanted.min(self.stream.capacity()));
+            let piece = bytes.split_to(self.room(wanted).await?);
             self.sent += piece.len() as u64;
             let last = end && bytes.is_empty();
-            self.stream.send_data(piece, last).map_err(failed)?;
+            self.stream.send_data(piece, last).map_err(|error| side::fault(&error))?;
             if last {
                 return Ok(());
             }
         }
-        if end { self.stream.send_data(bytes, true).map_err(failed) } else { Ok(()) }
+        match end {
+            true => self.stream.send_data(bytes, true).map_err(|error| side::fault(&error)),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until some of `wanted` bytes may be sent; as many of them as may.
+    async fn room(&mut self, wanted: usize) -> Result<usize, Fault> {
+        self.stream.reserve_capacity(wanted);
+        if self.stream.capacity() == 0 {
+            let room = std::future::poll_fn(|cx| self.stream.poll_capacity(cx));
+            match within(self.timeout, room).await {
+                Some(Some(room)) => room.map_err(|error| side::fault(&error))?,
+                Some(None) => return Err(Fault::client(Stage::Send, Cause::Closed)),
+                None => return Err(Fault::client(Stage::Send, Cause::TimedOut)),
+            };
+        }
+        Ok(wanted.min(self.stream.capacity()))
     }
 
     /// The bytes that may leave now; waits until there are some.

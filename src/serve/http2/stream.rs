@@ -8,31 +8,28 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
+use super::Link;
 use super::head::{self, Bad};
 use super::send::Sender;
 use crate::http::fields::{self, Sink};
 use crate::http::flow::{Cause, Fault};
 use crate::http::h1::Inbound;
 use crate::http::h2::{Incoming, Side};
-use crate::http::{Body, Client, Request, Response};
+use crate::http::{Body, Request, Response};
 use crate::net::{Level, clock};
 use crate::serve::{answer, build, phases};
 use crate::table::{Listen, Location, Server};
 
-/// Serves a request.
-pub async fn run(
-    listen: &Arc<Listen>,
-    connection: &Client,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+/// Serves a request; false where the client did not wait for all of its answer.
+pub async fn run(link: &Link, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) -> bool {
+    let (listen, connection) = (&link.listen, &link.client);
     let started = clock::instant();
     let (parts, body) = request.into_parts();
     let client = Rc::new(connection.on_stream(Side::new(respond)));
     let (head, bad) = head::head(&parts, &listen.default.root.loc.core.server);
     let (mut request, server, refused) = build::request(&client, listen, &head, started);
     let refused = refuse(&mut request, &server, listen, bad).or(refused);
-    let incoming = Incoming::new(body);
+    let incoming = Incoming::new(body, Rc::clone(&link.bell));
     let refused = if refused.is_none() && incoming.is_done() && request.content_length.is_some_and(|len| len > 0) {
         request.log(Level::Info, "client prematurely closed stream");
         Some(400)
@@ -43,6 +40,7 @@ pub async fn run(
     request.body = Inbound::stream(Rc::clone(&client), incoming, announced);
     let (response, location) = phases::serve(&mut request, &server, refused).await;
     answer(&mut request, response, &location, &server).await;
+    request.sent.complete
 }
 
 /// What HTTP/2 requests are refused for before all else.
@@ -108,12 +106,10 @@ async fn send(
     let rate = answer::rate(request, core);
     let mut sender = Sender::new(stream, core.send_timeout, rate, location.loc.v2.chunk_size);
     let own = || {
-        trailers.then(|| {
-            location.loc.trailers(request);
-            request.sent.trailers.borrow().clone()
-        })
+        location.loc.trailers(request);
+        request.sent.trailers.borrow().clone()
     };
-    let result = sender.send(body, own).await;
+    let result = sender.send(body, trailers, own).await;
     let sent = sender.sent;
     request.sent.bytes += sent;
     result

@@ -119,6 +119,7 @@ impl Upload {
                     Poll::Ready(next) => {
                         self.limit.clear();
                         self.piece = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?.unwrap_or_default();
+                        self.gather(cx, inbound);
                         if self.piece.is_empty() || inbound.is_done() {
                             self.source = Source::Empty;
                         }
@@ -132,6 +133,22 @@ impl Upload {
             _ => self.source = Source::Empty,
         }
         Poll::Ready(Ok(matches!(self.source, Source::Empty)))
+    }
+
+    /// Adds what has come of the client's body already.
+    fn gather(&mut self, cx: &mut Context<'_>, inbound: &mut Inbound) {
+        let mut more = Vec::new();
+        let mut len = self.piece.len();
+        while len > 0 && len < PIECE && !inbound.is_done() {
+            // A failure shows itself again.
+            let Poll::Ready(Ok(Some(bytes))) = inbound.poll_next(cx) else { break };
+            len += bytes.len();
+            more.push(bytes);
+        }
+        if !more.is_empty() {
+            more.insert(0, std::mem::take(&mut self.piece));
+            self.piece = more.concat().into();
+        }
     }
 
     /// Sends the piece as far as there is room for it.
