@@ -1,9 +1,9 @@
 # `make run` serves a demo, `make test` tests everything, `make check` is what CI runs.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PREFIX ?= /usr/local
+prefix ?= /usr/local
 TESTS := $(if $(shell command -v cargo-nextest),nextest run,test)
 
-.PHONY: build run test check bench diff fmt install clean setup
+.PHONY: build run test check bench diff fmt install deb setup
 
 build: ## the program, optimised
 	cargo build --release
@@ -29,11 +29,11 @@ diff: setup ## only what is compared with nginx; NGINX=path for another one than
 fmt: ## formats the sources
 	cargo fmt --all
 
-install: ## the program, into $(PREFIX)/bin
-	cargo install --locked --path . --root $(PREFIX)
+install: build ## the program, its manual page, completions and unit; DESTDIR and prefix say where
+	DESTDIR="$(DESTDIR)" prefix="$(prefix)" sh docs/package/install.sh $(TARGET)/release/nginx-rs
 
-clean:
-	cargo clean
+deb: build ## the Debian package, into $(TARGET)
+	sh docs/package/deb.sh $(TARGET)/release/nginx-rs $(TARGET)
 
 setup: ## Debian packages for the tests: installed when root, otherwise named
 	@sh tests/kit/setup.sh

@@ -18,15 +18,18 @@ pub mod paths {
     pub const ACCESS_LOG: &str = "/var/log/nginx/access.log";
     /// The process id.
     pub const PID: &str = "/run/nginx.pid";
-    /// Bodies of requests that do not fit into memory.
-    pub const CLIENT_BODY_TEMP: &str = "/var/lib/nginx/body";
-    /// Bodies of responses that do not fit into memory.
-    pub const PROXY_TEMP: &str = "/var/lib/nginx/proxy";
+    /// Bodies that do not fit into memory, in directories of this one: `body`, `proxy` and so on.
+    pub const TEMP: &str = "/var/lib/nginx";
 }
 
 /// What the command line says.
 #[derive(Debug, Default, Parser)]
-#[command(name = "nginx", disable_help_flag = true, disable_version_flag = true)]
+#[command(
+    name = "nginx",
+    about = "a memory-safe server for nginx configurations",
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
 pub struct Options {
     /// Show the help.
     #[arg(short = '?', action = ArgAction::SetTrue)]
@@ -208,10 +211,13 @@ pub fn build() -> String {
         ("http-log-path", paths::ACCESS_LOG),
         ("error-log-path", paths::ERROR_LOG),
         ("pid-path", paths::PID),
-        ("http-client-body-temp-path", paths::CLIENT_BODY_TEMP),
-        ("http-proxy-temp-path", paths::PROXY_TEMP),
     ] {
         out.push_str(&format!(" --{option}={path}"));
+    }
+    for (option, directory) in
+        [("client-body", "body"), ("proxy", "proxy"), ("fastcgi", "fastcgi"), ("uwsgi", "uwsgi"), ("scgi", "scgi")]
+    {
+        out.push_str(&format!(" --http-{option}-temp-path={}/{directory}", paths::TEMP));
     }
     for name in OPTIONAL.iter().filter(|name| has(name)) {
         out.push_str(&format!(" --with-http_{name}_module"));
@@ -222,5 +228,5 @@ pub fn build() -> String {
     if !has("cache") {
         out.push_str(" --without-http-cache");
     }
-    format!("{}built with rustc\n{out}\n", version())
+    format!("{}built with rustc\nbuilt with rustls (AWS-LC)\nTLS SNI support enabled\n{out}\n", version())
 }

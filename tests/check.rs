@@ -97,10 +97,13 @@ fn compiled(path: &Path, text: &[u8], prefix: &Path) -> Output {
         prefix: prefix.join(""),
         globals: String::new(),
         files: Arc::new(Fixture { path: path.to_owned(), text: text.into(), disk: Disk::default() }),
+        tls: Default::default(),
         logs: LogFiles::default(),
+        zones: Default::default(),
         upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     })
 }
 

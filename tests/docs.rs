@@ -1,4 +1,4 @@
-//! docs/DIRECTIVES.md and docs/VARIABLES.md are what the rows of the modules say; `UPDATE=1` writes them anew.
+//! What docs/ has from the program itself: directives, variables, manual page, completions; `UPDATE=1` writes them anew.
 //! The names are those of <https://nginx.org/en/docs/dirindex.html> and <https://nginx.org/en/docs/varindex.html>.
 #![cfg(test)]
 
@@ -7,6 +7,9 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use clap::CommandFactory;
+use clap_complete::Shell;
+use nginx_rs::cli::Options;
 use nginx_rs::compile::{SCOPES, later};
 use nginx_rs::conf::{Contexts, Shape};
 use nginx_rs::modules;
@@ -59,6 +62,39 @@ fn variables_are_listed() {
         let _ = writeln!(text, "- `${}{family}`{set}", row.name);
     }
     hold("VARIABLES.md", &text);
+}
+
+#[test]
+fn manual_and_completions_are_those_of_the_command_line() {
+    let command = Options::command().name("nginx-rs");
+    let mut page = Vec::new();
+    let manual = clap_mangen::Man::new(command.clone()).section("8").source("nginx-rs").manual("nginx-rs");
+    manual.render(&mut page).expect("a page");
+    hold("package/nginx-rs.8", &String::from_utf8_lossy(&page));
+    for (shell, name) in [(Shell::Bash, "nginx-rs.bash"), (Shell::Zsh, "_nginx-rs"), (Shell::Fish, "nginx-rs.fish")] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command.clone(), "nginx-rs", &mut script);
+        hold(&format!("package/{name}"), &String::from_utf8_lossy(&script));
+    }
+}
+
+#[test]
+fn types_are_those_of_the_table() {
+    const EXTENSIONS: &str = "html htm shtml css xml gif jpeg jpg js mjs atom rss txt vtt ics csv md svg svgz png ico webp \
+        avif bmp tif tiff woff woff2 ttf otf eot jar json map webmanifest ps ai eps doc docx xls xlsx ppt pptx odt ods odp \
+        rtf pdf kml kmz wasm xhtml zip 7z rar gz tar exe dmg iso deb rpm mid midi mp3 ogg oga m4a wav flac opus mp4 m4v \
+        mpeg mpg mov webm flv avi wmv ogv 3gp ts";
+    let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for extension in EXTENSIONS.split_whitespace() {
+        let kind = mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream");
+        kinds.entry(kind).or_default().push(extension);
+    }
+    let mut text = "# File types, written by `UPDATE=1 cargo test --test docs`.\ntypes {\n".to_owned();
+    for (kind, extensions) in kinds {
+        let _ = writeln!(text, "    {kind} {};", extensions.join(" "));
+    }
+    text.push_str("}\n");
+    hold("package/mime.types", &text);
 }
 
 fn heading(title: &str, more: &str) -> String {

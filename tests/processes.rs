@@ -109,6 +109,7 @@ fn processes_are_called_as_nginx_calls_them() {
     assert!(master.starts_with(&format!("nginx: master process {} -p ", nginx_rs().display())), "{master}");
     let worker = server.worker().expect("a worker");
     assert_eq!(title(worker), "nginx: worker process");
+    assert_eq!((status(server.running.pid(), "Name"), status(worker, "Name")), ("nginx-rs".into(), "nginx-rs".into()));
     assert_eq!(server.text("/"), worker.to_string());
     let mut busy = Connection::open(server.port).expect("a connection");
     busy.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n").expect("half a head");
@@ -163,8 +164,10 @@ fn the_worker_of_root_has_no_rights_and_needs_none() {
     server.running.signal(Signal::SIGUSR1);
     let owner = || std::fs::metadata(&access).ok().filter(|found| found.uid() == user.uid.as_raw());
     assert!(until(SOON, owner).is_some(), "the new log belongs to the worker's user");
-    server.text("/after");
-    let logged = || std::fs::read_to_string(&access).ok().filter(|text| text.contains("GET /after ")).map(drop);
+    let logged = || {
+        server.text("/after");
+        std::fs::read_to_string(&access).ok().filter(|text| text.contains("GET /after ")).map(drop)
+    };
     assert!(until(SOON, logged).is_some(), "the new log is written");
 }
 

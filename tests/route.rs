@@ -50,10 +50,13 @@ fn table(path: &Path) -> Table {
         prefix: scratch.join(""),
         globals: String::new(),
         files: Arc::new(Disk::default()),
+        tls: Default::default(),
         logs: LogFiles::default(),
+        zones: Default::default(),
         upstreams: Default::default(),
         error_log: None,
         access_log: None,
+        temp: None,
     });
     let _ = fs::remove_dir_all(scratch);
     let findings: Vec<_> = output.diags.iter().map(|diag| diag.render(&output.sources)).collect();

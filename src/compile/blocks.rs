@@ -59,6 +59,8 @@ pub struct ScopeBlock {
 
 /// A `server`.
 pub struct ServerBlock {
+    /// Where it begins.
+    pub at: parser::ast::Span,
     /// Its settings and locations.
     pub scope: ScopeBlock,
 }
@@ -167,7 +169,7 @@ impl<'a> Walk<'a> {
 
     fn server(&mut self, directive: &'a Directive, conf: Conf) -> ServerBlock {
         let scope = self.scope(body(directive), Contexts::SERVER, conf, None);
-        ServerBlock { scope }
+        ServerBlock { at: directive.end, scope }
     }
 
     fn upstream(&mut self, directive: &'a Directive) {
@@ -199,6 +201,7 @@ impl<'a> Walk<'a> {
         let inner = self.plain(items, context, &mut conf);
         if context == Contexts::SERVER {
             servers::complete(&mut conf.core);
+            crate::modules::ssl::complete(&mut conf.ssl);
         }
         let mut scope = ScopeBlock { conf, locations: Vec::new(), ifs: Vec::new(), limit_except: None };
         for directive in inner {

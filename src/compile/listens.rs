@@ -19,6 +19,8 @@ pub struct Candidate {
     pub listens: Vec<ListenArg>,
     /// Its names.
     pub names: Vec<Name>,
+    /// Where it begins.
+    pub at: Span,
 }
 
 struct Place {
@@ -26,6 +28,9 @@ struct Place {
     options: Options,
     proxy_protocol: bool,
     http2: bool,
+    ssl: bool,
+    /// What the `listen`s so far say connections begin with.
+    protocols: Protocols,
     explicit_default: bool,
     default: Arc<Server>,
     names: ServerNames<Arc<Server>>,
@@ -41,12 +46,16 @@ pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>
             }
         }
     }
+    for place in places.iter().filter(|place| place.ssl) {
+        certified(place, candidates)?;
+    }
     let listen = |place: Place| {
         Arc::new(Listen {
             addr: place.addr,
             options: place.options,
             proxy_protocol: place.proxy_protocol,
             http2: place.http2,
+            ssl: place.ssl,
             servers: place.names,
             default: place.default,
         })
@@ -70,6 +79,8 @@ fn add(
                 options: Options::default(),
                 proxy_protocol: false,
                 http2: false,
+                ssl: false,
+                protocols: Protocols::default(),
                 explicit_default: false,
                 default: Arc::clone(&candidate.server),
                 names: ServerNames::default(),
@@ -78,6 +89,10 @@ fn add(
         }
     };
     let Some(place) = places.get_mut(index) else { return Ok(()) };
+    if place.protocols.redefined(listen) {
+        let problem = format!("protocol options redefined for {at}");
+        env.warnings.push(Diag::error(problem, listen.at, listen.at).warning());
+    }
     if listen.options.set {
         if place.options.set {
             return Err(error(format!("duplicate listen options for {at}")));
@@ -93,8 +108,33 @@ fn add(
     }
     place.proxy_protocol |= listen.proxy_protocol;
     place.http2 |= listen.http2;
+    place.ssl |= listen.ssl;
     name(place, candidate, at, env);
     Ok(())
+}
+
+/// Whether there is a certificate for every handshake at an address.
+fn certified(place: &Place, candidates: &[Candidate]) -> Result<(), Diag> {
+    let settings = |server: &Arc<Server>| server.root.loc.ssl.clone().filter(|settings| settings.shakes_hands());
+    let mut wanting = None;
+    match settings(&place.default) {
+        None => wanting = Some(&place.default),
+        Some(default) if default.bare => {
+            let here =
+                candidates.iter().filter(|one| one.listens.iter().any(|listen| listen.addrs.contains(&place.addr)));
+            wanting = here.map(|one| &one.server).find(|server| settings(server).is_none());
+        }
+        Some(_) => {}
+    }
+    let at =
+        wanting.and_then(|server| candidates.iter().find(|one| Arc::ptr_eq(&one.server, server))).map(|one| one.at);
+    match at {
+        Some(at) => {
+            let problem = "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive";
+            Err(Diag::error(problem, at, at))
+        }
+        None => Ok(()),
+    }
 }
 
 fn name(place: &mut Place, candidate: &Candidate, at: &Endpoint, env: &mut Env) {
@@ -104,5 +144,41 @@ fn name(place: &mut Place, candidate: &Candidate, at: &Endpoint, env: &mut Env) 
             let problem = format!("conflicting server name \"{}\" on {}, ignored", String::from_utf8_lossy(text), at);
             env.warnings.push(Diag::general(problem, None::<Span>).warning());
         }
+    }
+}
+
+/// What the `listen`s of an address say in front of HTTP, as far as nginx compares them.
+#[derive(Default)]
+struct Protocols {
+    /// Whether any was met.
+    any: bool,
+    now: u8,
+    set: Option<u8>,
+    changed: bool,
+    has_options: bool,
+}
+
+impl Protocols {
+    /// Takes another `listen` in; true where it contradicts those before.
+    fn redefined(&mut self, listen: &ListenArg) -> bool {
+        let (said, before) = (u8::from(listen.proxy_protocol) | u8::from(listen.ssl) << 1, self.now);
+        let first = !std::mem::replace(&mut self.any, true);
+        let had_options = self.has_options;
+        self.has_options |= listen.options.set;
+        self.now |= said;
+        if first {
+            return false;
+        }
+        let added = said & !before != 0;
+        let removed = before & !said != 0;
+        let differs = self.set.is_some_and(|set| set != said);
+        let redefined = match (added, removed) {
+            (true, removed) => (had_options && !listen.options.set) || self.changed || removed,
+            (false, true) => listen.options.set || differs,
+            (false, false) => (listen.options.set && self.changed) || differs,
+        };
+        self.set = Some(if added { before } else { said });
+        self.changed |= added || removed;
+        redefined
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::blocks::{Kind, LocationBlock, ScopeBlock};
 use crate::conf::{Diag, Env};
+use crate::http::host::Name;
 use crate::modules::seal::LogFiles;
 use crate::modules::{Conf, Main, Seal};
 use crate::table::tree::{Entry, Match};
@@ -21,10 +22,14 @@ pub struct Sealer<'a> {
     pub env: &'a mut Env,
     /// Log files.
     pub logs: &'a mut LogFiles,
+    /// Caches of TLS sessions.
+    pub tls: &'a mut crate::net::tls::Kept,
     /// Upstream groups.
     pub upstreams: &'a mut Upstreams,
     /// The variables.
     pub definitions: Arc<Definitions>,
+    /// The names of the server at hand.
+    pub server_names: Vec<Name>,
     /// What was found wrong.
     pub problems: Vec<Diag>,
 }
@@ -56,7 +61,14 @@ impl Sealer<'_> {
         limit_except: Option<(Vec<crate::http::Method>, Arc<Location>)>,
         name: &str,
     ) -> Option<Arc<Location>> {
-        let mut cx = Seal { env: self.env, logs: self.logs, upstreams: self.upstreams, charset: None };
+        let mut cx = Seal {
+            env: self.env,
+            logs: self.logs,
+            tls: self.tls,
+            upstreams: self.upstreams,
+            charset: None,
+            server_names: &self.server_names,
+        };
         match conf.seal(self.main, &mut cx) {
             Ok(loc) => {
                 let (name, definitions) = (name.to_owned(), Arc::clone(&self.definitions));

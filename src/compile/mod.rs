@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
+use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env, Level};
 use crate::modules::seal::LogFiles;
 use crate::table::Table;
@@ -35,12 +36,18 @@ pub struct Input {
     pub files: Arc<dyn Files>,
     /// Log files that are open already.
     pub logs: LogFiles,
+    /// Caches of TLS sessions that are in use already.
+    pub tls: crate::net::tls::Kept,
+    /// Zones of the configuration before.
+    pub zones: Zones,
     /// Upstream groups that are in use.
     pub upstreams: Sealed,
     /// The log to use where the configuration names none.
     pub error_log: Option<PathBuf>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// The directory of temporary files, where it is not the prefix.
+    pub temp: Option<PathBuf>,
 }
 
 /// What came of it: all findings in nginx's order, and the table if none of them forbids it.
@@ -67,6 +74,8 @@ pub fn compile(input: &Input) -> Output {
         sources: loaded.sources.clone(),
         declared: HashMap::new(),
         access_log: input.access_log.clone(),
+        zones: input.zones.next(),
+        temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
         transparent: false,
     };

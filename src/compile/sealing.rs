@@ -15,33 +15,43 @@ use crate::upstream::Upstreams;
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
     let definitions = Arc::new(variables::define(&blocks.main, env)?);
-    let (mut logs, mut upstreams) =
-        (input.logs.clone(), Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone()));
+    let empty = |name| format!("zero size shared memory zone \"{}\"", String::from_utf8_lossy(name));
+    let missing: Vec<Diag> = env.zones.missing().map(|name| Diag::general(empty(name), None)).collect();
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let (mut logs, mut tls) = (input.logs.clone(), input.tls.clone());
+    let mut upstreams = Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone());
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
         logs: &mut logs,
+        tls: &mut tls,
         upstreams: &mut upstreams,
         definitions,
+        server_names: Vec::new(),
         problems: Vec::new(),
     };
     let mut candidates = Vec::new();
     for mut server in blocks.servers {
+        let at = server.at;
         let (listens, names) = core::servers::take(&mut server.scope.conf.core);
+        sealer.server_names.clone_from(&names);
         let Some((root, level)) = sealer.scope(server.scope, "") else { continue };
         let server = Arc::new(Server { root, locations: level.locations, named: level.named });
-        candidates.push(Candidate { server, listens, names });
+        candidates.push(Candidate { server, listens, names, at });
     }
     let mut problems = std::mem::take(&mut sealer.problems);
-    let mut cx = Seal { env, logs: &mut logs, upstreams: &mut upstreams, charset: None };
+    let mut cx =
+        Seal { env, logs: &mut logs, tls: &mut tls, upstreams: &mut upstreams, charset: None, server_names: &[] };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
-            let temp_paths = std::mem::take(&mut env.temp_paths);
+            let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));
             let (process, transparent) = (blocks.main.process, env.transparent);
-            Ok(Table { process, error_log, listens, upstreams, logs, temp_paths, transparent })
+            Ok(Table { process, error_log, listens, upstreams, logs, tls, zones, temp_paths, transparent })
         }
         (listens, error_log) => {
             problems.extend(listens.err());

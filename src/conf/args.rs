@@ -32,6 +32,10 @@ pub struct Env {
     pub declared: HashMap<(&'static str, Vec<u8>), Span>,
     /// The log of requests where the configuration names none.
     pub access_log: Option<PathBuf>,
+    /// Zones.
+    pub zones: super::zones::Zones,
+    /// The directory of all temporary files, where the prefix is not theirs.
+    pub temp: Option<PathBuf>,
     /// Directories of temporary files that the configuration names.
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others (`proxy_bind … transparent`).
@@ -48,6 +52,21 @@ impl Env {
     pub fn is_declared(&self, kind: &'static str, name: &[u8], at: Span) -> bool {
         let found = self.declared.get(&(kind, name.to_vec()));
         found.is_some_and(|declared| self.sources.order(*declared) < self.sources.order(at))
+    }
+
+    /// Where temporary files of `what` are made by default: `client_body`, `proxy` and so on.
+    pub fn temp_path(&self, what: &str) -> PathBuf {
+        match &self.temp {
+            Some(directory) => directory.join(what.trim_start_matches("client_")),
+            None => self.prefix.join(format!("{what}_temp")),
+        }
+    }
+
+    /// Notes that `directory` must be there for temporary files.
+    pub fn makes(&mut self, directory: &Path) {
+        if !self.temp_paths.contains(directory) {
+            self.temp_paths.insert(directory.to_owned());
+        }
     }
 
     /// A path below the directory of the configuration file.

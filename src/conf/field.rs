@@ -51,6 +51,31 @@ impl Field for PathBuf {
     }
 }
 
+/// A directory for temporary files, and how many characters of their names, from the end, name directories inside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TempPath {
+    /// The directory.
+    pub path: PathBuf,
+    /// One number a level.
+    pub levels: Vec<usize>,
+}
+
+impl Field for TempPath {
+    fn read(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
+        let (path, mut levels) = (PathBuf::read(word, args)?, Vec::new());
+        while let Some(level) = args.take() {
+            let level = units::number(level).filter(|level| (1..=10).contains(level));
+            levels.push(
+                level.and_then(|level| usize::try_from(level).ok()).ok_or_else(|| Problem::tail("invalid value"))?,
+            );
+        }
+        if levels.iter().sum::<usize>() > 10 {
+            return Err(Problem::tail("invalid value"));
+        }
+        Ok(Self { path, levels })
+    }
+}
+
 /// Bytes, written with `k` or `m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);

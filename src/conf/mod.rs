@@ -9,6 +9,7 @@ pub mod inherit;
 pub mod load;
 pub mod names;
 pub mod units;
+pub mod zones;
 
 pub use args::{Args, Env};
 pub use diag::{Diag, Level, Problem};

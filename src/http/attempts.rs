@@ -37,6 +37,8 @@ pub struct Attempt {
 pub struct Attempts {
     list: RefCell<Vec<Attempt>>,
     notes: RefCell<Vec<(Level, String)>>,
+    /// The fields behind the last reply's body.
+    pub trailers: RefCell<Headers>,
 }
 
 impl Attempts {
@@ -68,8 +70,8 @@ pub struct Upstream {
     pub attempts: Rc<Attempts>,
     /// The head of its last response.
     pub headers: Option<Rc<Headers>>,
-    /// `http://name` and URI for the error log while an exchange runs.
-    pub url: Option<String>,
+    /// The scheme and the URI that was sent, for the error log: the server's name stands between them.
+    pub url: Option<(&'static str, Bytes)>,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.
     pub host: Option<(Bytes, Bytes)>,
 }

@@ -57,6 +57,15 @@ pub trait Source {
     fn trailers(&mut self) -> Option<super::Headers> {
         None
     }
+
+    /// Called while the client takes nothing: goes on with what does not depend on it, so that an upstream server is not
+    /// held up. Filters pass it on to what they read from. `queued` bytes that were yielded still wait in memory.
+    fn poll_ahead(&mut self, _cx: &mut Context<'_>, _queued: usize) {}
+
+    /// How many bytes it makes sense to gather before they are written.
+    fn batch(&self) -> usize {
+        64 << 10
+    }
 }
 
 /// Two streams joined after `101 Switching Protocols`.
@@ -108,6 +117,21 @@ impl Body {
         match self {
             Body::Stream(source) => source.trailers(),
             _ => None,
+        }
+    }
+
+    /// Goes on while the client takes nothing, as [`Source::poll_ahead`] has it.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        if let Body::Stream(source) = self {
+            source.poll_ahead(cx, queued);
+        }
+    }
+
+    /// How many bytes it makes sense to gather before they are written.
+    pub fn batch(&self) -> usize {
+        match self {
+            Body::Stream(source) => source.batch(),
+            _ => 64 << 10,
         }
     }
 

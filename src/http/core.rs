@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::flow::Flow;
 use super::request::{Request, Version};
 use super::value::Value;
-use crate::conf::field::Buffers;
+use crate::conf::field::{Buffers, TempPath};
 use crate::conf::{List, Local};
 use crate::net::ErrorLog;
 use crate::net::resolver::Resolver;
@@ -145,7 +145,7 @@ pub struct Core {
     pub client_max_body_size: u64,
     pub client_body_buffer_size: u64,
     pub client_body_timeout: Duration,
-    pub client_body_temp_path: PathBuf,
+    pub client_body_temp_path: TempPath,
     pub client_body_in_file_only: InFileOnly,
     /// Whether something asks for the name of a body's file.
     pub request_body_file_named: bool,
@@ -166,6 +166,7 @@ pub struct Core {
     pub limit_rate: Option<Value>,
     pub limit_rate_after: Option<Value>,
     pub satisfy_any: bool,
+    pub auth_delay: Duration,
     pub internal: Local<bool>,
     pub absolute_redirect: bool,
     pub server_name_in_redirect: bool,
@@ -176,12 +177,15 @@ pub struct Core {
     pub log_subrequest: bool,
     pub recursive_error_pages: bool,
     pub post_action: Option<Bytes>,
+    pub early_hints: Vec<Value>,
     pub error_pages: List<ErrorPage>,
     pub server_tokens: Tokens,
     pub if_modified_since: IfModifiedSince,
     pub max_ranges: u64,
     pub chunked_transfer_encoding: bool,
     pub etag: bool,
+    /// None follows all links.
+    pub disable_symlinks: Option<Arc<super::symlinks::Symlinks>>,
     pub error_log: ErrorLog,
     pub uninitialized_variable_warn: bool,
     pub rewrite_log: bool,
@@ -202,7 +206,7 @@ impl Default for Core {
             client_max_body_size: 1 << 20,
             client_body_buffer_size: 16 << 10,
             client_body_timeout: seconds(60),
-            client_body_temp_path: PathBuf::from("client_body_temp"),
+            client_body_temp_path: TempPath::default(),
             client_body_in_file_only: InFileOnly::Off,
             request_body_file_named: false,
             keepalive_timeout: seconds(75),
@@ -222,6 +226,7 @@ impl Default for Core {
             limit_rate: None,
             limit_rate_after: None,
             satisfy_any: false,
+            auth_delay: Duration::ZERO,
             internal: Local(false),
             absolute_redirect: true,
             server_name_in_redirect: false,
@@ -232,12 +237,14 @@ impl Default for Core {
             log_subrequest: false,
             recursive_error_pages: false,
             post_action: None,
+            early_hints: Vec::new(),
             error_pages: List::default(),
             server_tokens: Tokens::On,
             if_modified_since: IfModifiedSince::Exact,
             max_ranges: u64::MAX,
             chunked_transfer_encoding: true,
             etag: true,
+            disable_symlinks: None,
             error_log: ErrorLog::default(),
             uninitialized_variable_warn: true,
             rewrite_log: false,

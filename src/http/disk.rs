@@ -72,13 +72,28 @@ struct Kept {
 thread_local!(static KEPT: RefCell<Kept> = RefCell::default());
 
 /// Opens `path`.
-pub fn open(path: &[u8]) -> io::Result<Found> {
+pub fn open(request: &Request, path: &[u8]) -> io::Result<Found> {
+    if let Some(links) = &request.core().disable_symlinks {
+        return found(path, links.open(request, path)?, false);
+    }
     if let Some(kept) = KEPT.with_borrow_mut(|kept| kept.get(path))
         && std::fs::metadata(as_path(path)).is_ok_and(|found| Stamp::of(&found) == kept.stamp)
     {
         return Ok(Found::File(kept));
     }
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(as_path(path))?;
+    found(path, OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(as_path(path))?, true)
+}
+
+/// What `stat` says of `path`.
+pub fn stat(request: &Request, path: &[u8]) -> io::Result<Metadata> {
+    match &request.core().disable_symlinks {
+        Some(links) => links.open(request, path)?.metadata(),
+        None => std::fs::metadata(as_path(path)),
+    }
+}
+
+/// What an open file is; `keep` lets it stay in memory.
+fn found(path: &[u8], file: File, keep: bool) -> io::Result<Found> {
     let found = file.metadata()?;
     if found.is_dir() {
         return Ok(Found::Directory);
@@ -92,15 +107,10 @@ pub fn open(path: &[u8]) -> io::Result<Found> {
         None => Content::File(Rc::new(file)),
     };
     let opened = Rc::new(Opened::new(stamp, content));
-    if matches!(opened.content, Content::Bytes(_)) && stamp.is_settled() {
+    if keep && matches!(opened.content, Content::Bytes(_)) && stamp.is_settled() {
         KEPT.with_borrow_mut(|kept| kept.put(path, &opened));
     }
     Ok(Found::File(opened))
-}
-
-/// What `stat` says of `path`.
-pub fn stat(path: &[u8]) -> io::Result<Metadata> {
-    std::fs::metadata(as_path(path))
 }
 
 /// Logs that the system call `call` on `path` failed, and says what the request ends with.

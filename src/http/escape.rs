@@ -171,9 +171,12 @@ fn digit(nibble: u8) -> u8 {
     nibble + if nibble < 10 { b'0' } else { b'A' - 10 }
 }
 
-/// Decodes base64 with its padding (RFC 4648 section 4); padding may be missing.
+/// Decodes base64 (RFC 4648 section 4); padding may be missing, and what stands behind it does not matter.
 pub fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let text = text.split(|&b| b == b'=').next().unwrap_or_default();
+    if text.len() % 4 == 1 {
+        return None;
+    }
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     for group in text.chunks(4) {
         let mut bits = 0u32;

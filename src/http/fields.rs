@@ -72,12 +72,13 @@ pub fn server(core: &Core, request: &Request) -> Option<Bytes> {
 /// Writes the fields; `connection` adds those of the wire in their place.
 pub fn write<S: Sink>(request: &Request, head: &mut Head, out: &mut S, connection: impl FnOnce(&mut S)) {
     let core = request.core();
-    if let Some(server) = head.server.clone().or_else(|| server(core, request)) {
+    if !head.has_server
+        && let Some(server) = server(core, request)
+    {
         out.field(b"Server", &[&server]);
     }
-    match &head.date {
-        Some(date) => out.field(b"Date", &[date]),
-        None => out.field(b"Date", &[clock::now().1.http.as_bytes()]),
+    if !head.has_date {
+        out.field(b"Date", &[clock::now().1.http.as_bytes()]);
     }
     if let Some(kind) = head.content_type.as_ref().filter(|kind| !kind.is_empty()) {
         match &head.charset {
@@ -130,8 +131,9 @@ fn location<S: Sink>(request: &Request, head: &mut Head, out: &mut S) -> Option<
             None => b"localhost".to_vec(),
         }
     };
-    let mut url = [b"http://".as_slice(), &host].concat();
-    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != 80) {
+    let (scheme, port): (&[u8], u16) = if request.is_tls() { (b"https://", 443) } else { (b"http://", 80) };
+    let mut url = [scheme, &host].concat();
+    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != port) {
         url.extend_from_slice(format!(":{}", local.port()).as_bytes());
     }
     url.extend_from_slice(&location);

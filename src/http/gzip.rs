@@ -130,7 +130,11 @@ impl Settings {
             return true;
         }
         if let Some(expires) = head.headers.get(Known::Expires) {
-            let date = head.date.as_deref().map_or_else(|| i64::try_from(Request::now().as_secs()).ok(), clock::parse);
+            let date = head
+                .headers
+                .get(Known::Date)
+                .filter(|_| head.has_date)
+                .map_or_else(|| i64::try_from(Request::now().as_secs()).ok(), clock::parse);
             let expired = clock::parse(expires).zip(date).is_some_and(|(expires, date)| expires < date);
             return says(Proxied::Expired) && expired;
         }

@@ -7,9 +7,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::flow::{Cause, Fault, Stage};
+use super::headers::Field;
 use super::request::{Client, Version};
 use crate::net::counts::Stage as Counted;
 
@@ -61,9 +62,29 @@ impl Side {
         self.0.borrow_mut().send_response(response, end).map_err(|error| fault(&error))
     }
 
+    /// Sends early hints, if there are any; they may be lost.
+    pub fn hint<'a>(&self, fields: impl Iterator<Item = Field<'a>>) {
+        let mut response = http::Response::new(());
+        *response.status_mut() = http::StatusCode::EARLY_HINTS;
+        fields.for_each(|field| append(response.headers_mut(), field.name, field.value));
+        if !response.headers().is_empty() {
+            let _ = self.0.borrow_mut().send_informational(response);
+        }
+    }
+
     /// Gives the stream up.
     pub fn reset(&self, reason: Reason) {
         self.0.borrow_mut().send_reset(reason);
+    }
+}
+
+/// Adds a field, unless HTTP/2 has none of its kind.
+pub fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
+    const HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        && !HOP.contains(&name.as_str())
+    {
+        map.append(name, value);
     }
 }
 

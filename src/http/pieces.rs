@@ -35,6 +35,11 @@ impl Pieces {
         }
     }
 
+    /// Goes on while the client takes nothing, as [`Source::poll_ahead`](super::Source::poll_ahead) has it.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        self.body.poll_ahead(cx, queued);
+    }
+
     /// Header fields that follow the body, once it ended.
     pub fn trailers(&mut self) -> Option<Headers> {
         self.body.trailers()

@@ -17,6 +17,7 @@ use super::flow::Flow;
 use super::forwarded::Real;
 use super::h1::Inbound;
 use super::headers::{Headers, Known};
+pub use super::method::{Method, Version};
 use super::response::Head;
 use super::variable::{Computed, Definition, Scope};
 use crate::conf::names::VarId;
@@ -53,67 +54,6 @@ pub struct Client {
     pub open: Option<Open>,
 }
 
-/// The request method (RFC 9110 §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Mkcol,
-    Copy,
-    Move,
-    Options,
-    Propfind,
-    Proppatch,
-    Lock,
-    Unlock,
-    Patch,
-    Trace,
-    Connect,
-    Other,
-}
-
-impl Method {
-    /// The method of this name; case counts.
-    pub fn of(name: &[u8]) -> Self {
-        match name {
-            b"GET" => Method::Get,
-            b"HEAD" => Method::Head,
-            b"POST" => Method::Post,
-            b"PUT" => Method::Put,
-            b"DELETE" => Method::Delete,
-            b"MKCOL" => Method::Mkcol,
-            b"COPY" => Method::Copy,
-            b"MOVE" => Method::Move,
-            b"OPTIONS" => Method::Options,
-            b"PROPFIND" => Method::Propfind,
-            b"PROPPATCH" => Method::Proppatch,
-            b"LOCK" => Method::Lock,
-            b"UNLOCK" => Method::Unlock,
-            b"PATCH" => Method::Patch,
-            b"TRACE" => Method::Trace,
-            b"CONNECT" => Method::Connect,
-            _ => Method::Other,
-        }
-    }
-}
-
-/// The protocol version, as major × 1000 + minor: 9, 1000, 1001, 2000.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16);
-
-impl Version {
-    /// HTTP/0.9.
-    pub const HTTP_09: Self = Self(9);
-    /// HTTP/1.0.
-    pub const HTTP_10: Self = Self(1000);
-    /// HTTP/1.1.
-    pub const HTTP_11: Self = Self(1001);
-}
-
 /// Where each group of a match stands in its subject.
 type Groups = Vec<Option<(u32, u32)>>;
 
@@ -141,6 +81,16 @@ impl Vars {
     /// Remembers a match for `$1` … `$9`.
     pub fn set_captures(&self, subject: Bytes, groups: Groups) {
         *self.captures.borrow_mut() = (subject, groups);
+    }
+
+    /// Lends the stored values to a subrequest; the captures stay.
+    pub fn lend(&mut self) -> Self {
+        Self { slots: std::mem::take(&mut self.slots), ..Self::default() }
+    }
+
+    /// Takes them back.
+    pub fn take_back(&mut self, other: &mut Self) {
+        self.slots = std::mem::take(&mut other.slots);
     }
 
     /// The value of a slot.
@@ -184,6 +134,10 @@ pub struct Request {
     pub real: Option<Real>,
     /// The settings of the place it is at now.
     pub scope: Arc<dyn Scope>,
+    /// Who serves its subrequests.
+    pub server: Option<Arc<dyn super::Serve>>,
+    /// Of a subrequest: what it came from.
+    pub origin: Option<super::subrequest::Origin>,
     /// The request line as it came.
     pub line: Bytes,
     /// The method.
@@ -246,6 +200,8 @@ pub struct Request {
     pub carried: Head,
     /// Whether it may be sent as gzip.
     pub gzip: super::gzip::State,
+    /// What modules leave on it.
+    pub marks: super::marks::Marks,
     /// What was sent.
     pub sent: Sent,
     /// When its first byte came.
@@ -315,6 +271,11 @@ impl Request {
         let mut out = Vec::new();
         self.variable(id, &mut out);
         out
+    }
+
+    /// Whether it came under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.client.stream.tls().is_some()
     }
 
     /// The client's address.
@@ -408,8 +369,11 @@ impl Request {
         if !self.line.is_empty() {
             out.push_str(&format!(", request: \"{}\"", text(&self.line)));
         }
-        if let Some(url) = &self.upstream.url {
-            out.push_str(&format!(", upstream: \"{url}\""));
+        if self.origin.is_some() {
+            out.push_str(&format!(", subrequest: \"{}\"", text(&self.uri)));
+        }
+        if let (Some((scheme, uri)), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
+            out.push_str(&format!(", upstream: \"{scheme}{}{}\"", text(&attempt.addr), text(uri)));
         }
         for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {
             if let Some(value) = self.headers.get(known) {

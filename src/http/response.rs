@@ -12,10 +12,10 @@ pub struct Head {
     pub status: u16,
     /// Code and reason as the upstream wrote them; nginx's own reason otherwise.
     pub line: Option<Bytes>,
-    /// `Server`, where an upstream's passes.
-    pub server: Option<Bytes>,
-    /// `Date`, where an upstream's passes.
-    pub date: Option<Bytes>,
+    /// Whether `Server` stands among the fields, since an upstream's passes.
+    pub has_server: bool,
+    /// The same for `Date`.
+    pub has_date: bool,
     /// `Content-Type` without a charset that is ours to add.
     pub content_type: Option<Bytes>,
     /// The charset to add to `Content-Type`.

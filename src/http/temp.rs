@@ -1,11 +1,14 @@
 //! Files for bodies that memory does not hold:
 //! <https://nginx.org/en/docs/http/ngx_http_core_module.html#client_body_in_file_only>
 
-use std::fs::{File, create_dir_all, remove_file};
+use std::fs::{DirBuilder, File, remove_file};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::conf::field::TempPath;
 
 /// How long a request body's file keeps its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,26 +28,47 @@ pub struct TempFile {
     pub file: Rc<File>,
     /// Its path, where it has one.
     pub path: Option<PathBuf>,
+    /// The path it was made at.
+    pub made: PathBuf,
     naming: Naming,
 }
 
 impl TempFile {
     /// Makes a file in `directory`, which is made as well where it is missing.
-    pub fn new(directory: &Path, naming: Naming) -> io::Result<Self> {
+    pub fn new(directory: &TempPath, naming: Naming) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        create_dir_all(directory)?;
         loop {
-            let path = directory.join(format!("{:010}", NEXT.fetch_add(1, Ordering::Relaxed)));
-            let file = match File::options().read(true).write(true).create_new(true).open(&path) {
+            let made = place(directory, &format!("{:010}", NEXT.fetch_add(1, Ordering::Relaxed)));
+            let open = || File::options().read(true).write(true).create_new(true).mode(0o600).open(&made);
+            let opened = match open() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let parent = made.parent().unwrap_or(&directory.path);
+                    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+                    open()
+                }
+                opened => opened,
+            };
+            let file = match opened {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => Rc::new(made?),
+                opened => Rc::new(opened?),
             };
             if naming == Naming::Unnamed {
-                remove_file(&path)?;
+                remove_file(&made)?;
             }
-            return Ok(Self { file, path: Some(path).filter(|_| naming != Naming::Unnamed), naming });
+            return Ok(Self { file, path: Some(made.clone()).filter(|_| naming != Naming::Unnamed), made, naming });
         }
     }
+}
+
+/// Where the file of this name belongs: the end of the name says which directories.
+fn place(directory: &TempPath, name: &str) -> PathBuf {
+    let (mut path, mut left) = (directory.path.clone(), name);
+    for level in &directory.levels {
+        let (rest, part) = left.split_at_checked(left.len().saturating_sub(*level)).unwrap_or_default();
+        path.push(part);
+        left = rest;
+    }
+    path.join(name)
 }
 
 impl Drop for TempFile {
@@ -64,12 +88,14 @@ mod tests {
     fn names_last_as_long_as_asked() {
         let directory = std::env::temp_dir().join(format!("temp-{}", std::process::id()));
         let path = |naming| {
-            let made = TempFile::new(&directory, naming).unwrap();
+            let made = TempFile::new(&TempPath { path: directory.clone(), levels: Vec::new() }, naming).unwrap();
             made.path.clone().inspect(|path| assert!(path.exists()))
         };
         assert_eq!(path(Naming::Unnamed), None);
         assert!(!path(Naming::Request).unwrap().exists());
         assert!(path(Naming::Kept).unwrap().exists());
         std::fs::remove_dir_all(directory).unwrap();
+        let levels = TempPath { path: "/t".into(), levels: vec![1, 2] };
+        assert_eq!(place(&levels, "0000000123"), PathBuf::from("/t/3/12/0000000123"));
     }
 }

@@ -35,7 +35,7 @@ fn serve(request: &mut Request) -> Flow {
         Ok(path) => path,
         Err(flow) => return flow,
     };
-    match disk::open(&path) {
+    match disk::open(request, &path) {
         Ok(Found::File(_)) if request.method == Method::Post => Flow::Fail(405),
         Ok(Found::File(file)) => Flow::Respond(Box::new(file.response(request))),
         Ok(Found::Directory) => request.add_slash(),

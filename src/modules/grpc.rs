@@ -11,7 +11,7 @@ use crate::http::{Flow, Known, Request, Value};
 use crate::upstream::conf::{CONNECTING, NEXT_HTTP, REPLIES};
 use crate::upstream::fields::{Fields, Sent};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
-use crate::upstream::target::{Destination, Pass, Scheme};
+use crate::upstream::target::{Destination, Pass, Prefix, Scheme};
 use crate::upstream::{self, Mount, Shared, Target, answer, inlet};
 
 /// `ngx_http_grpc_module`.
@@ -36,7 +36,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "grpc://", required: false, uri: false, port: 80 };
+const SCHEME: Scheme = Scheme { name: "grpc://", prefix: Prefix::May, uri: false, port: 80 };
 const HIDDEN: [&str; 7] = [
     "Date",
     "Server",
@@ -91,7 +91,7 @@ impl super::Module for Module {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             fields: Fields::new(&conf.set_header, &DEFAULTS),
             sets_te: conf.set_header.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"te")),
-            shared: Shared::seal(upstream, &HIDDEN),
+            shared: Shared::seal(upstream, "grpc", &HIDDEN, cx.env)?,
         })))
     }
 
@@ -159,7 +159,11 @@ impl Protocol for Grpc {
         Ok(None)
     }
 
-    fn uri<'a>(&self, sent: &'a [u8]) -> &'a [u8] {
-        sent.split(|&b| b == b' ').nth(1).unwrap_or_default()
+    fn uri(&self, sent: &Bytes) -> Bytes {
+        let mut spaces = memchr::memchr_iter(b' ', sent);
+        match (spaces.next(), spaces.next()) {
+            (Some(first), Some(second)) => sent.slice(first + 1..second),
+            _ => Bytes::new(),
+        }
     }
 }

@@ -65,6 +65,10 @@ struct Inflated {
 }
 
 impl Source for Inflated {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        self.body.poll_ahead(cx, queued);
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         loop {
             if !self.more {

@@ -58,7 +58,7 @@ fn serve(when: When, request: &mut Request) -> Flow {
         Err(flow) => return flow,
     };
     path.extend_from_slice(b".gz");
-    let found = match disk::open(&path) {
+    let found = match disk::open(request, &path) {
         Ok(found) => found,
         Err(error) => {
             report(request, &path, &error);

@@ -68,7 +68,7 @@ fn find(names: &[Value], request: &Request) -> Flow {
             },
         };
         let path = [directory.as_slice(), &name].concat();
-        let Err(error) = disk::stat(&path) else {
+        let Err(error) = disk::stat(request, &path) else {
             return jump([&request.uri[..], &name].concat(), request);
         };
         let kind = errno(&error);
@@ -97,7 +97,7 @@ fn jump(uri: Vec<u8>, request: &Request) -> Flow {
 /// Tells a directory that lacks an index from none at all; `path` is the file that was not found in it.
 fn test(directory: &[u8], path: &[u8], request: &Request) -> Result<(), Flow> {
     let bare = directory.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(directory);
-    match disk::stat(bare) {
+    match disk::stat(request, bare) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => {
             request.log(Level::Alert, &format!("\"{}\" is not a directory", String::from_utf8_lossy(path)));

@@ -11,6 +11,7 @@ use super::Seal;
 use crate::conf::args::text;
 use crate::conf::names::VarId;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, on};
+use crate::http::wildcard::Wildcard;
 use crate::http::{Computed, Matcher, Request, Value};
 
 /// `ngx_http_map_module`.
@@ -157,7 +158,7 @@ impl Map {
         let lower = name.to_ascii_lowercase();
         let shown = text(&lower).into_owned();
         let conflict = || Problem::new(format!("conflicting parameter \"{shown}\""));
-        let (keys, key) = match if self.hostnames { wildcard(&lower)? } else { Wildcard::None } {
+        let (keys, key) = match if self.hostnames { Wildcard::of(&lower)? } else { Wildcard::None } {
             Wildcard::None => (&mut self.exact, lower),
             Wildcard::Head(key) => (&mut self.heads, key),
             Wildcard::Tail(key) => (&mut self.tails, key),
@@ -172,33 +173,6 @@ impl Map {
             Some(_) => Err(conflict()),
             None => Ok(()),
         }
-    }
-}
-
-/// What a host name of a map matches.
-enum Wildcard {
-    /// Itself.
-    None,
-    /// Whatever ends in this.
-    Head(Vec<u8>),
-    /// Whatever begins with this.
-    Tail(Vec<u8>),
-    /// Itself and whatever ends in this.
-    Both(Vec<u8>, Vec<u8>),
-}
-
-fn wildcard(name: &[u8]) -> Result<Wildcard, Problem> {
-    let invalid = || Problem::new(format!("invalid hostname or wildcard \"{}\"", text(name)));
-    let stars = name.iter().filter(|&&b| b == b'*').count();
-    if stars > 1 || name.contains(&0) || name.windows(2).any(|pair| pair == b"..") {
-        return Err(invalid());
-    }
-    match name {
-        [b'.', host @ ..] if !host.is_empty() => Ok(Wildcard::Both(host.to_vec(), name.to_vec())),
-        [b'*', tail @ ..] if tail.len() > 1 && tail.starts_with(b".") => Ok(Wildcard::Head(tail.to_vec())),
-        [head @ .., b'*'] if head.len() > 1 && head.ends_with(b".") => Ok(Wildcard::Tail(head.to_vec())),
-        _ if stars > 0 => Err(invalid()),
-        _ => Ok(Wildcard::None),
     }
 }
 
@@ -218,35 +192,4 @@ fn map(main: &mut Main, args: &mut Args<'_>) -> Result<(), Problem> {
     }
     main.maps.push((id, Arc::new(map)));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostnames_must_be_well_formed() {
-        let kind = |name: &str| match wildcard(name.as_bytes()) {
-            Ok(Wildcard::None) => "exact",
-            Ok(Wildcard::Head(_)) => "head",
-            Ok(Wildcard::Tail(_)) => "tail",
-            Ok(Wildcard::Both(..)) => "both",
-            Err(_) => "error",
-        };
-        let table = [
-            ("a.org", "exact"),
-            ("*.a.org", "head"),
-            (".a.org", "both"),
-            ("www.a.*", "tail"),
-            ("", "exact"),
-            (".", "exact"),
-            ("a..org", "error"),
-            ("*.*.org", "error"),
-            ("a*.org", "error"),
-            ("*", "error"),
-        ];
-        for (name, want) in table {
-            assert_eq!(kind(name), want, "{name}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::conf::names::VarId;
 use crate::conf::{Args, Diag, Directive, Env, Place, Problem};
-use crate::http::{Body, Computed, Flow, Head, Request, Variable};
+use crate::http::{Body, Computed, Flow, Head, Request, Satisfy, Variable};
 use crate::upstream as shared;
 
 pub mod rows;
@@ -231,17 +231,14 @@ macro_rules! modules {
 
             /// The access phase, under `satisfy`.
             pub async fn access(&self, request: &mut Request, any: bool) -> Flow {
-                let mut refused = None;
+                let mut satisfy = Satisfy::new(any);
                 $(if <$name::Module as Module>::PHASES.has(Phases::ACCESS) {
-                    match <$name::Module as Module>::access(&self.$name, request).await {
-                        Flow::Next => {}
-                        Flow::Allow if any => return Flow::Next,
-                        Flow::Allow => {}
-                        Flow::Fail(status @ (401 | 403)) if any => refused = Some(status),
-                        flow => return flow,
+                    let flow = <$name::Module as Module>::access(&self.$name, request).await;
+                    if let Some(flow) = satisfy.take(request, flow) {
+                        return flow;
                     }
                 })+
-                refused.map_or(Flow::Next, Flow::Fail)
+                satisfy.end(request)
             }
 
             /// The precontent phase.
@@ -292,9 +289,9 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, v2, realip, rewrite,
-    map, geo, split_clients, access, charset,
-    try_files, upstream, proxy, grpc, uwsgi,
+    process, core, v2, ssl, realip, rewrite,
+    map, geo, split_clients, limit_req, limit_conn, access, auth_basic, auth_request, referer, secure_link, charset,
+    try_files, upstream, proxy, grpc, uwsgi, fastcgi, scgi, memcached,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,
     not_modified, headers, gunzip, gzip, range, log,
 }

@@ -141,6 +141,10 @@ struct Window {
 }
 
 impl Source for Window {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        self.source.poll_ahead(cx, queued);
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         while self.left > 0 {
             let chunk = match ready!(self.source.poll_chunk(cx)) {

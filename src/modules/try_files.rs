@@ -84,7 +84,7 @@ impl Tries {
         for (value, directory) in &self.paths {
             let name = below(value, request);
             let path = [root.as_slice(), &name].concat();
-            match disk::stat(&path) {
+            match disk::stat(request, &path) {
                 Ok(found) if found.is_dir() == *directory => {
                     take(request, name, *directory);
                     return Flow::Next;

@@ -6,7 +6,7 @@ use super::Seal;
 use crate::conf::Diag;
 use crate::http::request::Attempt;
 use crate::http::variable::variable;
-use crate::http::{Known, Request, Variable};
+use crate::http::{Headers, Known, Request, Variable};
 use crate::net::clock;
 
 /// `ngx_http_upstream_module`.
@@ -32,7 +32,7 @@ impl super::Module for Module {
         variable("upstream_bytes_sent", |(), r, _, out| each(r, out, |attempt, out| number(attempt.sent, out))),
         variable("upstream_bytes_received", |(), r, _, out| each(r, out, |attempt, out| number(attempt.received, out))),
         variable("upstream_http_", header),
-        variable("upstream_trailer_", |(), _, _, _| false),
+        variable("upstream_trailer_", |(), r, name, out| named(&r.upstream.attempts.trailers.borrow(), name, out)),
         variable("upstream_cookie_", cookie),
         variable("upstream_cache_status", |(), _, _, _| false),
     ];
@@ -67,7 +67,11 @@ fn number(number: u64, out: &mut Vec<u8>) {
 }
 
 fn header((): &(), request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(headers) = &request.upstream.headers else { return false };
+    request.upstream.headers.as_ref().is_some_and(|headers| named(headers, name, out))
+}
+
+/// The values of the fields of this name, which is folded.
+fn named(headers: &Headers, name: &[u8], out: &mut Vec<u8>) -> bool {
     let fold = |b: &u8| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() };
     let same = headers.iter().filter(|field| field.name.len() == name.len() && field.name.iter().map(fold).eq(name.iter().copied()));
     let mut found = false;

@@ -11,8 +11,8 @@ use crate::net::Level;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
-use crate::upstream::target::{Pass, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, wire};
+use crate::upstream::target::{Pass, Prefix, Scheme};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
 
 /// `ngx_http_uwsgi_module`.
 pub struct Module;
@@ -38,7 +38,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "uwsgi://", required: false, uri: false, port: 0 };
+const SCHEME: Scheme = Scheme { name: "uwsgi://", prefix: Prefix::May, uri: false, port: 0 };
 const HIDDEN: [&str; 5] =
     ["X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
 
@@ -65,12 +65,13 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        shared::check(&conf.upstream, "uwsgi")?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let byte = |modifier: u64| u8::try_from(modifier).unwrap_or(u8::MAX);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
-            shared: Shared::seal(conf.upstream, &HIDDEN),
+            shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, cx.env)?,
             modifiers: conf.modifiers.map(byte),
             string: conf.string,
         })))

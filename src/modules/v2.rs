@@ -95,7 +95,11 @@ impl super::Module for Module {
     ];
 
     const VARIABLES: &'static [Variable<Http2>] = &[variable("http2", |_, r, _, out| {
-        let protocol: &[u8] = if r.client.h2.is_some() { b"h2c" } else { b"" };
+        let protocol: &[u8] = match (&r.client.h2, r.is_tls()) {
+            (None, _) => b"",
+            (Some(_), true) => b"h2",
+            (Some(_), false) => b"h2c",
+        };
         out.extend_from_slice(protocol);
         true
     })];

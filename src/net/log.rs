@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clock;
+use super::syslog::Syslog;
 
 /// How grave an entry is; a log takes its own level and everything graver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,22 +114,81 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
+/// A ring of the last entries in memory, which a debugger finds by its first word.
+#[derive(Debug)]
+pub struct Memory {
+    /// The bytes behind `MEMLOG`, and where the next entry goes.
+    ring: Mutex<(Vec<u8>, usize)>,
+}
+
+/// What a ring begins with.
+const MARK: &[u8] = b"MEMLOG ";
+
+impl Memory {
+    /// A ring of `size` bytes.
+    pub fn new(size: usize) -> Self {
+        let mut ring = MARK.to_vec();
+        ring.resize(size.max(MARK.len()), b' ');
+        Self { ring: Mutex::new((ring, MARK.len())) }
+    }
+
+    fn write(&self, line: &[u8]) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, at) = &mut *ring;
+        for &byte in line {
+            if *at >= bytes.len() {
+                *at = MARK.len();
+            }
+            if let Some(place) = bytes.get_mut(*at) {
+                *place = byte;
+            }
+            *at += 1;
+        }
+    }
+}
+
+/// A place of an error log.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// A file, or standard error.
+    File(Arc<LogFile>),
+    /// A syslog server.
+    Syslog(Arc<Syslog>),
+    /// Memory.
+    Memory(Arc<Memory>),
+}
+
+impl Sink {
+    fn write(&self, level: Level, line: &str) {
+        match self {
+            Sink::File(file) => file.write(line.as_bytes()),
+            Sink::Syslog(server) => {
+                server.send(level as u8, line.trim_end().as_bytes());
+            }
+            Sink::Memory(ring) => ring.write(line.as_bytes()),
+        }
+    }
+}
+
 /// The places errors of one scope are written to.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorLog {
-    sinks: Vec<(Level, Arc<LogFile>)>,
+    sinks: Vec<(Level, Sink)>,
 }
 
 impl ErrorLog {
     /// A log with these places.
-    pub fn new(sinks: Vec<(Level, Arc<LogFile>)>) -> Self {
+    pub fn new(sinks: Vec<(Level, Sink)>) -> Self {
         Self { sinks }
     }
 
     /// A descriptor of its first file; none where standard error is among its places.
     pub fn file(&self) -> Option<File> {
-        let files = self.sinks.iter().map(|(_, file)| file.descriptor()).collect::<Option<Vec<File>>>()?;
-        files.into_iter().next()
+        let files = self.sinks.iter().filter_map(|(_, sink)| match sink {
+            Sink::File(file) => Some(file.descriptor()),
+            _ => None,
+        });
+        files.collect::<Option<Vec<File>>>()?.into_iter().next()
     }
 
     /// Whether an entry of this level is written anywhere.
@@ -142,8 +202,8 @@ impl ErrorLog {
             return;
         }
         let line = entry(level, connection, message);
-        for (_, file) in self.sinks.iter().filter(|(limit, _)| level <= *limit) {
-            file.write(line.as_bytes());
+        for (_, sink) in self.sinks.iter().filter(|(limit, _)| level <= *limit) {
+            sink.write(level, &line);
         }
     }
 }

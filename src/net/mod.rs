@@ -9,7 +9,10 @@ pub mod log;
 pub mod proxy_protocol;
 pub mod resolver;
 pub mod stream;
+pub mod syslog;
 pub mod timer;
+pub mod tls;
 
-pub use log::{ErrorLog, Level, LogFile};
+pub use log::{ErrorLog, Level, LogFile, Sink};
 pub use stream::Stream;
+pub use syslog::Syslog;

@@ -1,6 +1,6 @@
-//! One byte stream: TCP or a unix socket. Shared by reader and writer of one task, never across threads.
+//! One byte stream: TCP or a unix socket, plain or under TLS. Shared by reader and writer of one task, never across threads.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,31 +13,77 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A connected stream.
-pub struct Stream(RefCell<Io>);
+use super::tls::Session;
+use super::tls::session::Raw;
 
-enum Io {
+/// A connected stream.
+pub struct Stream {
+    io: RefCell<Io>,
+    /// The session, from the end of the handshake on.
+    tls: OnceCell<Box<Session>>,
+    /// The name a client asks for, known while its handshake runs.
+    asked: OnceCell<Box<str>>,
+}
+
+/// The socket below.
+pub enum Io {
+    /// TCP.
     Tcp(TcpStream),
+    /// A unix socket.
     Unix(UnixStream),
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self(RefCell::new(Io::Tcp(stream)))
+        Self { io: RefCell::new(Io::Tcp(stream)), tls: OnceCell::new(), asked: OnceCell::new() }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self(RefCell::new(Io::Unix(stream)))
+        Self { io: RefCell::new(Io::Unix(stream)), tls: OnceCell::new(), asked: OnceCell::new() }
     }
 }
 
 impl Stream {
+    /// The TLS session; none on a plain stream.
+    pub fn tls(&self) -> Option<&Session> {
+        self.tls.get().map(Box::as_ref)
+    }
+
+    /// Lets `session` carry everything from here on.
+    pub fn secure(&self, session: Session) {
+        // A stream has one handshake.
+        let _ = self.tls.set(Box::new(session));
+    }
+
+    /// The name a client asked for.
+    pub fn asked(&self) -> Option<&str> {
+        self.asked.get().map(Box::as_ref)
+    }
+
+    /// Notes the name a client asks for.
+    pub fn ask(&self, name: &str) {
+        let _ = self.asked.set(name.into());
+    }
+
+    /// The protocol that the handshake agreed on: `h2`, `http/1.1`.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        self.tls()?.with(|conn| conn.alpn_protocol().map(<[u8]>::to_vec))
+    }
+
+    /// Runs `work` over the session and the socket below it.
+    fn raw<T>(&self, cx: &mut Context<'_>, work: impl FnOnce(&mut Raw<'_, '_, '_>) -> T) -> T {
+        work(&mut Raw { io: &mut self.io.borrow_mut(), cx })
+    }
+
     /// Reads up to `max` bytes behind what `buf` holds; 0 is the peer's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut, max: usize) -> Poll<io::Result<usize>> {
+        if let Some(tls) = self.tls.get() {
+            return self.raw(cx, |raw| tls.poll_read(raw, buf, max));
+        }
         let mut limited = buf.limit(max);
-        match &mut *self.0.borrow_mut() {
+        match &mut *self.io.borrow_mut() {
             Io::Tcp(stream) => pin!(stream.read_buf(&mut limited)).poll(cx),
             Io::Unix(stream) => pin!(stream.read_buf(&mut limited)).poll(cx),
         }
@@ -50,8 +96,11 @@ impl Stream {
 
     /// Writes some of the slices.
     pub fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(tls) = self.tls.get() {
+            return self.raw(cx, |raw| tls.poll_write(raw, slices));
+        }
         // One slice needs no vector, which the kernel would have to copy in.
-        match (&mut *self.0.borrow_mut(), slices) {
+        match (&mut *self.io.borrow_mut(), slices) {
             (Io::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Io::Tcp(stream), slices) => Pin::new(stream).poll_write_vectored(cx, slices),
             (Io::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
@@ -63,7 +112,10 @@ impl Stream {
     pub fn poll_write_ahead(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         /// `MSG_MORE` of send(2), a request to wait that the socket crate has no name for.
         const MORE: i32 = 0x8000;
-        if let Io::Tcp(stream) = &*self.0.borrow() {
+        if let Some(tls) = self.tls.get() {
+            return Poll::Ready(tls.write_ahead(bytes));
+        }
+        if let Io::Tcp(stream) = &*self.io.borrow() {
             while std::task::ready!(stream.poll_write_ready(cx)).is_ok() {
                 match stream.try_io(Interest::WRITABLE, || SockRef::from(stream).send_with_flags(bytes, MORE)) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -88,8 +140,11 @@ impl Stream {
 
     /// Sends up to `len` bytes of `file` from `offset` without copying them through memory.
     pub fn poll_send_file(&self, cx: &mut Context<'_>, file: &File, offset: u64, len: u64) -> Poll<io::Result<usize>> {
+        if let Some(tls) = self.tls.get() {
+            return self.raw(cx, |raw| tls.poll_send_file(raw, file, offset, len));
+        }
         let len = usize::try_from(len.min(2 << 20)).unwrap_or(2 << 20);
-        let io = self.0.borrow();
+        let io = self.io.borrow();
         loop {
             let ready = match &*io {
                 Io::Tcp(stream) => stream.poll_write_ready(cx),
@@ -113,7 +168,10 @@ impl Stream {
 
     /// Whether there is something to read, or the end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &*self.0.borrow() {
+        if let Some(tls) = self.tls.get() {
+            return self.raw(cx, |raw| tls.poll_readable(raw));
+        }
+        match &*self.io.borrow() {
             Io::Tcp(stream) => stream.poll_read_ready(cx),
             Io::Unix(stream) => stream.poll_read_ready(cx),
         }
@@ -130,8 +188,11 @@ impl Stream {
         if self.poll_readable(&mut cx).is_pending() {
             return true;
         }
+        if self.tls.get().is_some() {
+            return false;
+        }
         let mut probe = [0u8; 1];
-        let read = match &*self.0.borrow() {
+        let read = match &*self.io.borrow() {
             Io::Tcp(stream) => stream.try_read(&mut probe),
             Io::Unix(stream) => stream.try_read(&mut probe),
         };
@@ -141,12 +202,15 @@ impl Stream {
     /// Ends when the peer closes its side and has nothing more to say; goes on for ever if it has.
     pub async fn hung_up(&self) {
         std::future::poll_fn(|cx| {
+            if let Some(tls) = self.tls.get() {
+                return self.raw(cx, |raw| tls.poll_hung_up(raw));
+            }
             loop {
                 if self.poll_readable(cx).is_pending() {
                     return Poll::Pending;
                 }
                 let peek = |fd| Ok(nix::sys::socket::recv(fd, &mut [0u8; 1], nix::sys::socket::MsgFlags::MSG_PEEK)?);
-                let peeked = match &*self.0.borrow() {
+                let peeked = match &*self.io.borrow() {
                     Io::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
                     Io::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
                 };
@@ -162,7 +226,10 @@ impl Stream {
 
     /// Closes the sending side.
     pub async fn shutdown(&self) -> io::Result<()> {
-        std::future::poll_fn(|cx| match &mut *self.0.borrow_mut() {
+        if let Some(tls) = self.tls.get() {
+            std::future::poll_fn(|cx| self.raw(cx, |raw| tls.poll_shutdown(raw))).await?;
+        }
+        std::future::poll_fn(|cx| match &mut *self.io.borrow_mut() {
             Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         })
@@ -172,7 +239,7 @@ impl Stream {
     /// Ends both directions at once; whoever waits for the stream sees its end.
     pub fn cut(&self) {
         // A stream that has ended already needs no end.
-        let _ = match &*self.0.borrow() {
+        let _ = match &*self.io.borrow() {
             Io::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
             Io::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
         };
@@ -180,7 +247,7 @@ impl Stream {
 
     /// Makes the kernel answer with a reset when the stream is dropped.
     pub fn reset_on_close(&self) {
-        if let Io::Tcp(stream) = &*self.0.borrow() {
+        if let Io::Tcp(stream) = &*self.io.borrow() {
             // Only a courtesy to the kernel: closing works without it.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
@@ -188,16 +255,26 @@ impl Stream {
 
     /// Switches Nagle's algorithm off or on; unix sockets have none.
     pub fn set_nodelay(&self, on: bool) {
-        if let Io::Tcp(stream) = &*self.0.borrow() {
+        if let Io::Tcp(stream) = &*self.io.borrow() {
             let _ = stream.set_nodelay(on);
         }
     }
 
     /// The address and port this end has, for TCP.
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        match &*self.0.borrow() {
+        match &*self.io.borrow() {
             Io::Tcp(stream) => stream.local_addr().ok(),
             Io::Unix(_) => None,
+        }
+    }
+}
+
+/// A session says goodbye, as far as that leaves at once.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(tls) = self.tls.take() {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = self.raw(&mut cx, |raw| tls.poll_shutdown(raw));
         }
     }
 }

@@ -10,6 +10,7 @@ use super::privileges::Identity;
 use crate::cli::{Options, paths};
 use crate::compile::{self, Input, Output};
 use crate::conf::files::{Disk, Files, Snapshot};
+use crate::conf::zones::Zones;
 use crate::modules::process::Process;
 use crate::modules::seal::LogFiles;
 use crate::net::ErrorLog;
@@ -88,6 +89,7 @@ impl Plan {
             prefix: options.prefix(),
             globals: options.globals.clone().unwrap_or_default(),
             error_log: options.error_log(),
+            temp: options.prefix.is_none().then(|| paths::TEMP.into()),
             snapshot: Arc::default(),
         }
     }
@@ -104,6 +106,8 @@ impl Plan {
     pub fn compile_again(&self, logs: LogFiles, before: Option<&Table>) -> Output {
         let mut input = self.input(Arc::clone(&self.snapshot) as Arc<Snapshot> as Arc<dyn Files>, logs);
         input.upstreams = before.map(|table| table.upstreams.sealed()).unwrap_or_default();
+        input.tls = before.map(|table| table.tls.clone()).unwrap_or_default();
+        input.zones = before.map(|table| table.zones.clone()).unwrap_or_default();
         compile::compile(&input)
     }
 
@@ -115,8 +119,11 @@ impl Plan {
             files,
             logs,
             upstreams: Sealed::default(),
+            tls: Default::default(),
+            zones: Zones::default(),
             error_log: self.error_log.clone(),
             access_log: Some(paths::ACCESS_LOG.into()),
+            temp: self.temp.clone(),
         }
     }
 }

@@ -40,9 +40,7 @@ impl Crew {
         while self.threads.len() < threads {
             self.threads.push(thread::start(Arc::clone(table), Arc::clone(alive))?);
         }
-        for surplus in self.threads.drain(threads..) {
-            surplus.tell(Command::Quit);
-        }
+        // A thread too many takes no more connections, but keeps those it has.
         for (number, handle) in self.threads.iter().enumerate() {
             let own = self.sockets.iter().filter(|(slot, _)| slot.1 % threads == number && slots.contains(slot));
             let own = own.map(|(slot, socket)| Ok((slot.clone(), socket.try_clone()?)));

@@ -6,6 +6,7 @@ use std::io::{PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, dup2_stdin, dup2_stdout, fork, setsid};
 
 use crate::cli::paths;
@@ -39,6 +40,8 @@ pub fn daemonize() -> Result<Starter> {
     match unsafe { fork() }.context("fork() failed")? {
         ForkResult::Parent { .. } => {
             drop(voice);
+            // Whoever started it may still change his mind.
+            let _ = SigSet::all().thread_unblock();
             let released = ear.read(&mut [0]).is_ok_and(|n| n == 1);
             std::process::exit(if released { 0 } else { 1 });
         }

@@ -33,16 +33,16 @@ pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     if let Some(note) = &inheritance.note {
         config.error_log.write(Level::Notice, None, note);
     }
+    // A signal that comes from here on waits until somebody asks: connections may be accepted soon.
+    let signals = Signals::listen()?;
     let parent = Some(getppid()).filter(|_| inheritance.succeeds);
     let mut listeners = Listeners::inheriting(inheritance.sockets);
     listeners.update(&table.listens, config.threads())?.close();
     drop(table);
     let background = config.process.daemon && parent.is_none();
     let starter = if background { daemonize()? } else { Starter::NONE };
-    // A signal that comes from here on waits until somebody asks.
-    let signals = Signals::listen()?;
     let pid = PidFile::write(&config.process)?;
-    redirect_stderr(&config.error_log)?;
+    redirect_stderr(&config.error_log, &config.logs)?;
     let version = format!("nginx/{} (nginx-rs {})", crate::VERSION, env!("CARGO_PKG_VERSION"));
     config.error_log.write(Level::Notice, None, &version);
     config.error_log.write(Level::Notice, None, "start worker processes");

@@ -39,6 +39,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let serves = !(options.test || options.dump || options.signal.is_some());
     if serves {
         title::become_master();
+        title::name_master();
     }
     let (plan, mut output) = Plan::new(options).compile(LogFiles::default());
     findings::check_user(&mut output, options.test || options.dump);
@@ -58,8 +59,8 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 /// Lets standard error end in the error log, where nobody holds on to the terminal or pipe of whoever started us.
-fn redirect_stderr(log: &ErrorLog) -> Result<()> {
-    if let Some(file) = log.file() {
+fn redirect_stderr(log: &ErrorLog, logs: &LogFiles) -> Result<()> {
+    if let Some(file) = log.file().filter(|_| !logs.stderr) {
         nix::unistd::dup2_stderr(file.as_fd())?;
     }
     Ok(())

@@ -21,6 +21,8 @@ pub struct Plan {
     pub globals: String,
     /// The error log where the configuration names none; none is standard error.
     pub error_log: Option<PathBuf>,
+    /// The directory of temporary files, where it is not the prefix.
+    pub temp: Option<PathBuf>,
     /// What the master read.
     pub snapshot: Arc<Snapshot>,
 }
@@ -151,6 +153,7 @@ impl Writer {
         self.path(&plan.prefix);
         self.bytes(plan.globals.as_bytes());
         self.list(plan.error_log.as_slice(), |out, path| out.path(path));
+        self.list(plan.temp.as_slice(), |out, path| out.path(path));
         self.list(&plan.snapshot.read, |out, (path, read)| {
             out.path(path);
             out.number(read.as_ref().map_or_else(|&code| usize::try_from(code).unwrap_or(1), |_| 0));
@@ -207,7 +210,7 @@ impl<'a> Reader<'a> {
 
     fn plan(&mut self) -> Option<Plan> {
         let (file, prefix, globals) = (self.path()?, self.path()?, self.text()?.to_owned());
-        let error_log: Vec<PathBuf> = self.list(Self::path)?;
+        let (error_log, temp): (Vec<PathBuf>, Vec<PathBuf>) = (self.list(Self::path)?, self.list(Self::path)?);
         let read: HashMap<_, _> = self.list(|input| {
             let (path, code, bytes) = (input.path()?, i32::try_from(input.number()?).ok()?, input.bytes()?);
             Some((path, if code == 0 { Ok(Arc::from(bytes)) } else { Err(code) }))
@@ -219,7 +222,8 @@ impl<'a> Reader<'a> {
             Some((name, found.into_iter().next()))
         })?;
         let snapshot = Arc::new(Snapshot { read, globs, names });
-        Some(Plan { file, prefix, globals, error_log: error_log.into_iter().next(), snapshot })
+        let (error_log, temp) = (error_log.into_iter().next(), temp.into_iter().next());
+        Some(Plan { file, prefix, globals, error_log, temp, snapshot })
     }
 }
 
@@ -239,6 +243,7 @@ mod tests {
             prefix: "/usr/share/nginx/".into(),
             globals: "daemon off;".into(),
             error_log: Some("/var/log/nginx/error.log".into()),
+            temp: None,
             snapshot: Arc::new(snapshot),
         };
         let inet = (Endpoint::Inet(([127, 0, 0, 1], 80).into()), 1);

@@ -23,12 +23,12 @@ use crate::table::Table;
 pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     let config = Config::of(plan, &table)?;
     config.make_directories(&table)?;
+    let signals = Signals::listen()?;
     let mut listeners = Listeners::default();
     listeners.update(&table.listens, config.threads())?.close();
     let mut starter = if config.process.daemon { daemonize()? } else { Starter::NONE };
-    let signals = Signals::listen()?;
     let pid = PidFile::write(&config.process)?;
-    redirect_stderr(&config.error_log)?;
+    redirect_stderr(&config.error_log, &config.logs)?;
     privileges::give_up(&table)?;
     let mut single = Single { options, config, listeners, crew: Crew::new()? };
     single.serve(table)?;

@@ -3,10 +3,10 @@
 //! A process's title is its first argument, so a process gets one by executing this program again under that name.
 #![allow(unsafe_code, reason = "a running process can change its title only where the kernel keeps its arguments")]
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 /// What a master's first argument begins with; the program's own follows.
@@ -37,10 +37,8 @@ pub fn become_master() {
     if name.as_bytes().starts_with(MASTER.as_bytes()) {
         return;
     }
-    // By its path, so that the kernel's short name of the process is the program's.
-    let path = std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(SELF));
     let title = [MASTER.as_bytes(), name.as_bytes()].concat();
-    let _ = Command::new(path).arg0(OsString::from_vec(title)).args(std::env::args_os().skip(1)).exec();
+    let _ = Command::new(SELF).arg0(OsString::from_vec(title)).args(std::env::args_os().skip(1)).exec();
 }
 
 /// The command that starts a worker: no arguments but room for a longer title.
@@ -50,11 +48,19 @@ pub fn worker() -> Command {
     command
 }
 
-/// Names a worker's process and its threads after the program.
+/// Gives the process the short name by which start-stop-daemon(8) knows it: the one it was called by.
+pub fn name_master() {
+    name(Path::new(&program()).file_name().unwrap_or_default().as_bytes());
+}
+
+/// Gives a worker's process and its threads the master's name.
 pub fn name_worker() {
-    let path = std::env::current_exe().unwrap_or_default();
-    let name = path.file_name().unwrap_or(OsStr::new("nginx"));
-    if let Ok(name) = CString::new(name.as_bytes()) {
+    let name_of_parent = std::fs::read(format!("/proc/{}/comm", nix::unistd::getppid()));
+    name(name_of_parent.unwrap_or_default().trim_ascii());
+}
+
+fn name(name: &[u8]) {
+    if let Ok(name) = CString::new(name) {
         // A name is a courtesy.
         let _ = nix::sys::prctl::set_name(&name);
     }

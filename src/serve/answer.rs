@@ -57,6 +57,13 @@ pub fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool
     }
 }
 
+/// Logs what a body came upon while it was under way.
+pub fn tell(request: &Request) {
+    for (level, text) in request.upstream.attempts.take_notes() {
+        request.log(level, &text);
+    }
+}
+
 /// Runs `post_action` and the log phase.
 pub async fn log(request: &mut Request, server: &Arc<Server>, location: &Arc<Location>) {
     match &location.loc.core.post_action {

@@ -8,13 +8,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::head::Head;
-use super::phases::CHANGES;
 use crate::conf::units;
 use crate::http::h1::Inbound;
 use crate::http::h1::parse::Span;
 use crate::http::headers::Field;
-use crate::http::request::{Sent, Upstream, Vars, Version};
+use crate::http::request::Version;
 use crate::http::{Client, Headers, Known, Method, Request, Scope, host, uri};
+use crate::modules::ssl;
 use crate::net::Level;
 use crate::table::{Listen, Server};
 
@@ -45,6 +45,7 @@ pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: 
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
     let refused =
         filled.and_then(|()| check(&mut request)).err().map(|(status, log)| refuse(&mut request, status, &log));
+    let refused = refused.or_else(|| insecure(&mut request, listen, &server));
     (request, server, refused)
 }
 
@@ -83,6 +84,18 @@ pub fn reading(request: &Request) -> &'static str {
     if request.target.is_empty() { "line" } else { "headers" }
 }
 
+/// What TLS has against a request.
+fn insecure(request: &mut Request, listen: &Listen, server: &Server) -> Option<u16> {
+    let settings = &server.root.loc.ssl;
+    if ssl::is_misdirected(settings, request) {
+        let log = "client attempted to request the server name different from the one that was negotiated";
+        return Some(refuse(request, 421, log));
+    }
+    let status = ssl::refuse(settings, request, listen.ssl)?;
+    request.keep_alive = false;
+    Some(status)
+}
+
 fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
     if !log.is_empty() {
         let stage = if log.ends_with("request line") { "" } else { " while reading client request headers" };
@@ -94,54 +107,25 @@ fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
 
 type Refusal = (u16, String);
 
-fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Box<Request> {
+/// A request of which nothing is known but its connection.
+pub fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant) -> Box<Request> {
     let part = |span: &Span| head.bytes.slice(span.start as usize..span.end as usize);
     let line = head.line.as_ref();
     let method_name = line.map_or(Bytes::new(), |line| part(&line.method));
     let target = line.map_or(Bytes::new(), |line| part(&line.target));
     // An absolute form without a path means `/`.
     let target = if target.first() == Some(&b'?') { [b"/", &target[..]].concat().into() } else { target };
-    Box::new(Request {
-        client: Rc::clone(client),
-        real: None,
-        scope: Arc::clone(&listen.default.root) as Arc<dyn Scope>,
-        line: line.map_or(Bytes::new(), |line| part(&line.line)),
-        method: Method::of(&method_name),
-        method_name,
-        version: line.map_or(Version::HTTP_10, |line| {
-            Version(if line.version < 2000 { line.version.min(1001) } else { line.version })
-        }),
-        target,
-        uri: Bytes::new(),
-        args: Bytes::new(),
-        is_target: true,
-        plain: false,
-        headers: Headers::over(head.bytes.clone(), head.fields.len()),
-        host: Bytes::new(),
-        host_port: Bytes::new(),
-        content_length: None,
-        body: Inbound::length(Rc::clone(client), 0),
-        vars: Vars::default(),
-        internal: false,
-        pipelined: false,
-        request_id: std::cell::OnceCell::new(),
-        gzip: crate::http::gzip::State::default(),
-        keep_alive: false,
-        error_page: false,
-        error_status: 0,
-        location: None,
-        entered_if: None,
-        uri_changed: false,
-        broke: false,
-        uri_after_alias: false,
-        changes_left: CHANGES,
-        limit_rate: None,
-        upstream: Upstream::default(),
-        carried: crate::http::Head::default(),
-        sent: Sent::default(),
-        started,
-        head_len: head.bytes.len() as u64,
-    })
+    let mut request = Request::new(client, Arc::clone(&listen.default.root) as Arc<dyn Scope>, started);
+    request.line = line.map_or(Bytes::new(), |line| part(&line.line));
+    request.method = Method::of(&method_name);
+    request.method_name = method_name;
+    request.version = line.map_or(Version::HTTP_10, |line| {
+        Version(if line.version < 2000 { line.version.min(1001) } else { line.version })
+    });
+    request.target = target;
+    request.headers = Headers::over(head.bytes.clone(), head.fields.len());
+    request.head_len = head.bytes.len() as u64;
+    request
 }
 
 /// The host that an absolute target names.
@@ -230,7 +214,13 @@ fn set_host(request: &mut Request, listen: &Arc<Listen>, text: &Bytes) -> Option
 }
 
 fn find_server(request: &mut Request, listen: &Arc<Listen>) -> Arc<Server> {
-    let host = request.host.clone();
+    let mut host = request.host.clone();
+    if host.is_empty()
+        && let Some(asked) = request.client.stream.asked()
+    {
+        // Who names no host has said it in the handshake.
+        host = asked.to_ascii_lowercase().into();
+    }
     let Some((server, groups)) = listen.servers.find(&host) else { return Arc::clone(&listen.default) };
     if let Some((pattern, groups)) = groups {
         for (name, group) in pattern.names() {

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, answer, build, http2, phases, preface};
+use super::{Worker, answer, build, http2, phases, preface, secure};
 use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Writer};
@@ -77,7 +77,12 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
     }
-    if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
+    if listen.ssl {
+        secure::handshake(client, &listen).await?;
+        if client.stream.alpn().is_some_and(|protocol| protocol == b"h2") {
+            return http2::serve(worker, client, listen).await;
+        }
+    } else if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
         return http2::serve(worker, client, listen).await;
     }
     loop {
@@ -216,6 +221,8 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         request.sent.trailers.borrow().clone()
     };
     writer.trailers = Some(&trailers);
+    let notes = || answer::tell(request);
+    writer.notes = Some(&notes);
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {

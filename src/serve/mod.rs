@@ -10,6 +10,7 @@ use crate::http::Client;
 use crate::net::counts::Open;
 use crate::net::timer;
 use crate::table::Table;
+use crate::upstream::pool;
 
 pub mod accept;
 pub mod answer;
@@ -20,6 +21,7 @@ pub mod head;
 pub mod http2;
 pub mod phases;
 pub mod preface;
+pub mod secure;
 pub mod tunnel;
 
 /// Idle connections that end at once where there are too many.
@@ -59,6 +61,7 @@ impl Worker {
     /// Lets new requests see `table`; those under way finish on theirs. HTTP/2 connections end with theirs.
     pub fn reload(&self, table: Arc<Table>) {
         Open::limit(table.process.worker_connections);
+        pool::keep(table.upstreams.all().map(|peers| peers.id));
         *self.table.borrow_mut() = table;
         timer::wake_all();
     }
@@ -77,6 +80,7 @@ impl Worker {
     /// Ends some idle connections: there are as many as there may be.
     pub fn make_room(&self) {
         self.crowd.set(CROWD);
+        pool::make_room();
         timer::wake_all();
     }
 

@@ -2,24 +2,24 @@
 //!
 //! server rewrite → find location → rewrite → preaccess → access → precontent → content; a jump goes round again.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::errors;
-use crate::http::{Agent, Flow, Method, Request, Response, Scope, Target, uri};
+use crate::http::pause::pause;
+use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target, uri};
 use crate::net::Level;
 use crate::net::clock;
 use crate::table::tree::Found;
 use crate::table::{Location, Server};
 
-/// How often a request's URI may change (`rewrite or internal redirection cycle`).
-pub const CHANGES: u8 = 10;
-
 /// Serves a request: finds its location, runs its hooks, and turns whatever comes of it into a response.
 pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<u16>) -> (Response, Arc<Location>) {
     let mut place = Arc::clone(&server.root);
     enter(request, &place);
+    request.server = Some(Arc::clone(server) as Arc<dyn Serve>);
     let flow = match refused {
         Some(status) => Flow::Fail(status),
         None => match server.root.loc.post_read(request) {
@@ -29,6 +29,22 @@ pub async fn serve(request: &mut Request, server: &Arc<Server>, refused: Option<
     };
     let response = settle(request, server, &mut place, flow).await;
     (response, place)
+}
+
+impl Serve for Server {
+    fn serve<'a>(self: Arc<Self>, child: &'a mut Request) -> Pin<Box<dyn Future<Output = Response> + 'a>> {
+        Box::pin(async move {
+            let mut place = Arc::clone(&self.root);
+            enter(child, &place);
+            let flow = from_server(child, &self, &mut place).await;
+            let response = settle(child, &self, &mut place, flow).await;
+            *child.sent.head.borrow_mut() = response.head.clone();
+            if place.loc.core.log_subrequest {
+                place.loc.log(child);
+            }
+            response
+        })
+    }
 }
 
 /// Serves what `post_action` names once the response is gone; nobody sees what comes of it. Returns the place that logs
@@ -194,9 +210,13 @@ async fn hooks(request: &mut Request, place: &Arc<Location>) -> Flow {
         Flow::Next => {}
         flow => return flow,
     }
-    match loc.access(request, loc.core.satisfy_any).await {
-        Flow::Next => {}
-        flow => return flow,
+    // Who may come in was asked before a subrequest was made.
+    if request.origin.is_none() {
+        match loc.access(request, loc.core.satisfy_any).await {
+            Flow::Next => {}
+            Flow::Fail(401) => return delayed(request, 401).await,
+            flow => return flow,
+        }
     }
     match loc.precontent(request).await {
         Flow::Next => {}
@@ -214,6 +234,16 @@ async fn hooks(request: &mut Request, place: &Arc<Location>) -> Flow {
         }
         flow => flow,
     }
+}
+
+/// Refuses who gave no right password, not at once where `auth_delay` says so.
+async fn delayed(request: &Request, status: u16) -> Flow {
+    let delay = request.core().auth_delay;
+    if delay.is_zero() {
+        return Flow::Fail(status);
+    }
+    request.log(Level::Info, "delaying unauthorized request");
+    pause(request, delay).await.err().unwrap_or(Flow::Fail(status))
 }
 
 /// Finds the location of the request's path and enters it.

@@ -15,6 +15,8 @@ pub struct Listen {
     pub proxy_protocol: bool,
     /// Whether HTTP/2 may be spoken whatever its servers say.
     pub http2: bool,
+    /// Whether connections begin with a TLS handshake.
+    pub ssl: bool,
     /// Its servers by name.
     pub servers: ServerNames<Arc<Server>>,
     /// The server of requests whose name is not among them.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::conf::names::VarId;
+use crate::conf::zones::Zones;
 use crate::http::{Builtin, Core, Definition, Method, Request, Scope};
 use crate::modules::seal::LogFiles;
 use crate::modules::{Loc, process};
@@ -32,6 +33,10 @@ pub struct Table {
     pub upstreams: Upstreams,
     /// Log files, for USR1.
     pub logs: LogFiles,
+    /// Caches of TLS sessions, for the next table.
+    pub tls: crate::net::tls::Kept,
+    /// Zones, for the next configuration.
+    pub zones: Zones,
     /// Directories of temporary files.
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others.

@@ -28,7 +28,7 @@ pub async fn respond<P: Protocol>(
     request: &mut Request,
 ) -> Flow {
     let first = request.upstream.attempts.borrow().len();
-    let reply = exchange::run(protocol, &shared.conf, peers, outgoing, request).await;
+    let reply = exchange::run(protocol, shared, peers, outgoing, request).await;
     if first > 0
         && let Some(attempt) = request.upstream.attempts.borrow_mut().get_mut(first)
     {
@@ -47,16 +47,17 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let headers = Rc::new(reply.head.headers.clone());
     request.upstream.headers = Some(Rc::clone(&headers));
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return target;
     }
-    if shared.conf.intercept_errors && request.core().error_pages.iter().any(|page| page.status == status) {
+    let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
+    if shared.conf.intercept_errors && (has_page() || (P::INTERCEPTS_404 && status == 404)) {
         if status == 401 {
             for value in headers.all(Known::WwwAuthenticate) {
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, &shared.conf, Rate::default(), false));
+        drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
     let mut head = copy(protocol, shared, &headers, request);
@@ -73,7 +74,11 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let body = reply::body(reply, &shared.conf, Rate { limit: rate, after: 0 }, bodiless);
+    let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
+    let mut body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
+    if stores {
+        body = shared.conf.store.keep(body, &headers, &shared.limits, request);
+    }
     Flow::Respond(Box::new(Response { head, body }))
 }
 
@@ -196,8 +201,11 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
             Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
             Known::Upgrade if request.version >= Version::HTTP_20 => {}
             Known::ContentType => head.content_type = Some(value()),
-            Known::Date => head.date = Some(value()),
-            Known::Server => head.server = Some(value()),
+            Known::Date | Known::Server => {
+                (head.has_date, head.has_server) =
+                    (head.has_date || field.known == Known::Date, head.has_server || field.known == Known::Server);
+                head.headers.push(field.name, field.value);
+            }
             Known::LastModified => {
                 head.last_modified = clock::parse(field.value);
                 head.headers.push(field.name, field.value);

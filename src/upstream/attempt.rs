@@ -1,6 +1,5 @@
 //! One try at one server: connect, send, read the head.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -11,11 +10,11 @@ use super::connect::connect;
 use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
 use super::protocol::{Outgoing, Protocol, ReplyHead};
-use super::{Conf, h2, report};
+use super::{Conf, Shared, h2, report};
 use crate::http::flow::Side;
-use crate::http::h1::write::{Rate, Writer};
-use crate::http::request::{Attempt, Client};
-use crate::http::{Body, Cause, Fault, Request, Stage};
+use crate::http::h1::write::{self, Rate, Writer};
+use crate::http::request::{Attempt, Client, Version};
+use crate::http::{Body, Cause, Fault, Request, Stage, Value};
 use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::stream::make_room;
@@ -25,7 +24,7 @@ use crate::net::{Level, Stream};
 /// Tries the server that `choice` holds.
 pub async fn run<P: Protocol>(
     protocol: &mut P,
-    conf: &Conf,
+    shared: &Shared,
     choice: &mut Choice,
     outgoing: &Outgoing,
     request: &mut Request,
@@ -37,9 +36,10 @@ pub async fn run<P: Protocol>(
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
     let pooled = pool::take(choice.pool_key(), protocol.is_http2());
+    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
     protocol.restart();
-    let mut progress = Progress { reused: pooled.is_some(), sent: false, received: 0 };
-    let result = talk(protocol, outgoing, request, Line { conf, at: &at, pooled }, &mut progress).await;
+    let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
+    let result = talk(protocol, outgoing, request, Line { shared, at: &at, pooled }, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
     let record = attempts.last_mut();
     match result {
@@ -61,7 +61,6 @@ pub async fn run<P: Protocol>(
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
-            report::url(protocol, request, &name, &outgoing.head);
             if fault.side == Side::Client {
                 let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
                 request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
@@ -75,7 +74,7 @@ pub async fn run<P: Protocol>(
 
 /// The way to a server: its settings, its address, and an idle connection to it.
 struct Line<'a> {
-    conf: &'a Conf,
+    shared: &'a Shared,
     at: &'a Endpoint,
     pooled: Option<Connection>,
 }
@@ -86,6 +85,8 @@ pub struct Progress {
     pub reused: bool,
     /// Whether any of the request was sent.
     pub sent: bool,
+    /// Bytes of it that were sent.
+    pub bytes: u64,
     /// Bytes that came back.
     pub received: u64,
 }
@@ -99,11 +100,11 @@ async fn talk<P: Protocol>(
     line: Line<'_>,
     progress: &mut Progress,
 ) -> Result<Heard, Fault> {
-    let conf = line.conf;
+    let conf = &line.shared.conf;
     let mut connection = match line.pooled {
         Some(connection) => connection,
         None => {
-            let bind = local(conf, request);
+            let bind = conf.bind.as_ref().and_then(|bind| bind.local(request));
             let client = std::rc::Rc::clone(&request.client);
             let opening = connect(conf, line.at, bind);
             watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
@@ -118,34 +119,29 @@ async fn talk<P: Protocol>(
         let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
         return Ok((head, BytesMut::new(), connection, connected));
     }
-    let early = send(protocol, conf, outgoing, request, &connection.stream).await?;
+    let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
+    let early = send(protocol, outgoing, request, &mut writer).await;
+    progress.bytes = writer.sent;
+    let early = early?;
     let client = std::rc::Rc::clone(&request.client);
-    let reading = head(protocol, conf, &connection.stream, request, progress);
+    let reading = head(protocol, line.shared, &connection.stream, request, progress);
     let (mut head, rest) = watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?;
     head.keep_alive &= !early;
     Ok((head, rest, connection, connected))
 }
 
-/// The address `proxy_bind` says.
-fn local(conf: &Conf, request: &Request) -> Option<SocketAddr> {
-    let text = conf.bind.as_ref()?.get(request);
-    let text = std::str::from_utf8(&text).ok()?;
-    text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, 0)))
-}
-
 /// Sends the request; true if the server answered before it had all of it.
 async fn send<P: Protocol>(
     protocol: &P,
-    conf: &Conf,
     outgoing: &Outgoing,
     request: &mut Request,
-    stream: &Stream,
+    writer: &mut Writer<'_>,
 ) -> Result<bool, Fault> {
     let upstream = |fault: Fault| match fault.side {
         Side::Client => Fault::upstream(Stage::Send, fault.cause),
         _ => fault,
     };
-    let mut writer = Writer::new(stream, conf.send_timeout, Rate::default());
+    let stream = writer.stream;
     let head = outgoing.head.clone();
     if matches!(outgoing.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
@@ -171,7 +167,7 @@ async fn send<P: Protocol>(
             _ = stream.readable() => return Ok(true),
         };
         let (bytes, last) = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?;
-        protocol.piece(bytes, last, &mut writer);
+        protocol.piece(bytes, last, writer);
         writer.flush().await.map_err(upstream)?;
         if last {
             return Ok(false);
@@ -182,11 +178,12 @@ async fn send<P: Protocol>(
 /// Reads a head.
 async fn head<P: Protocol>(
     protocol: &mut P,
-    conf: &Conf,
+    shared: &Shared,
     stream: &Stream,
     request: &Request,
     progress: &mut Progress,
 ) -> Result<(ReplyHead, BytesMut), Fault> {
+    let (conf, mut hinted) = (&shared.conf, 0);
     let largest = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX);
     let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(largest, 64 << 10);
     let mut buf = BytesMut::new();
@@ -199,14 +196,47 @@ async fn head<P: Protocol>(
             Some(Err(error)) => return Err(fault(Cause::Io(error))),
             None => return Err(fault(Cause::TimedOut)),
         }
-        match protocol.head(&mut buf, request) {
-            Ok(Some(head)) if head.size > conf.buffer_size => return Err(fault(Cause::TooLarge)),
-            Ok(Some(head)) => return Ok((head, buf)),
-            Ok(None) if buf.len() >= largest => return Err(fault(Cause::TooLarge)),
-            Ok(None) => {}
-            Err(sentence) => return Err(fault(Cause::Protocol(sentence))),
+        loop {
+            match protocol.head(&mut buf, request) {
+                Ok(Some(head)) if head.status == 103 => {
+                    hinted += head.size;
+                    hints(shared, &head, hinted, request).await?;
+                }
+                Ok(Some(head)) if head.size > conf.buffer_size => return Err(fault(Cause::TooLarge)),
+                Ok(Some(head)) => return Ok((head, buf)),
+                Ok(None) if buf.len() >= largest => return Err(fault(Cause::TooLarge)),
+                Ok(None) => break,
+                Err(sentence) => return Err(fault(Cause::Protocol(sentence))),
+            }
         }
     }
+}
+
+/// Passes an interim response on where `early_hints` says so; `size` is that of all of them.
+async fn hints(shared: &Shared, head: &ReplyHead, size: u64, request: &Request) -> Result<(), Fault> {
+    if size > shared.conf.buffer_size {
+        request.log(Level::Info, "upstream sent too big early hints while reading response header from upstream");
+        return Ok(());
+    }
+    let wanted = |value: &Value| !matches!(&*value.get(request), b"" | b"0");
+    if request.version < Version::HTTP_11 || !request.core().early_hints.iter().any(wanted) {
+        return Ok(());
+    }
+    if let Some(side) = &request.client.h2 {
+        side.hint(head.headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)));
+        return Ok(());
+    }
+    let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    let empty = out.len();
+    for field in head.headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)) {
+        write::field(&mut out, field.name, field.value);
+    }
+    if out.len() == empty {
+        return Ok(());
+    }
+    out.extend_from_slice(b"\r\n");
+    let sent = request.client.stream.write_all(&out).await;
+    sent.map_err(|error| Fault::client(Stage::Head, Cause::Io(error)))
 }
 
 /// Runs `work`, and ends it when the client leaves in the meantime.

@@ -2,15 +2,16 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>, <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parser::ast::Span;
 
+use super::connect::Bind;
 use super::method::Method;
+use super::store::Store;
 use crate::conf::args::text;
-use crate::conf::field::{Buffers, Seconds, Size, one_of};
+use crate::conf::field::{Buffers, Seconds, Size, TempPath, one_of};
 use crate::conf::units;
 use crate::conf::{Args, Contexts, Directive, Field, List, Problem, many, on};
 use crate::http::Value;
@@ -114,23 +115,24 @@ pub struct Conf {
     pub pass_request_headers: bool,
     pub pass_request_body: bool,
     pub socket_keepalive: bool,
-    /// Bytes; 0 leaves it to the kernel.
-    pub socket_rcvbuf: u64,
-    /// Bytes; 0 leaves it to the kernel.
-    pub socket_sndbuf: u64,
-    pub pass_trailers: bool,
     pub force_ranges: bool,
     pub limit_rate: Option<Value>,
     pub max_temp_file_size: u64,
     pub temp_file_write_size: Option<u64>,
-    pub temp_path: Option<PathBuf>,
+    pub temp_path: Option<TempPath>,
+    /// Where the last of the sizes stands.
+    pub sized: Option<Span>,
     pub next_upstream: NextUpstream,
     pub next_upstream_tries: u64,
     pub next_upstream_timeout: Duration,
     pub hide_header: List<Bytes>,
     pub pass_header: List<Bytes>,
     pub ignore_headers: Vec<Bytes>,
-    pub bind: Option<Value>,
+    pub bind: Option<Bind>,
+    pub socket_rcvbuf: Option<Size>,
+    pub socket_sndbuf: Option<Size>,
+    pub pass_trailers: bool,
+    pub store: Store,
 }
 
 impl Default for Conf {
@@ -150,14 +152,12 @@ impl Default for Conf {
             pass_request_headers: true,
             pass_request_body: true,
             socket_keepalive: false,
-            socket_rcvbuf: 0,
-            socket_sndbuf: 0,
-            pass_trailers: false,
             force_ranges: false,
             limit_rate: None,
             max_temp_file_size: 1 << 30,
             temp_file_write_size: None,
             temp_path: None,
+            sized: None,
             next_upstream: NextUpstream(NextUpstream::ERROR | NextUpstream::TIMEOUT),
             next_upstream_tries: 0,
             next_upstream_timeout: Duration::ZERO,
@@ -165,20 +165,22 @@ impl Default for Conf {
             pass_header: List::default(),
             ignore_headers: Vec::new(),
             bind: None,
+            socket_rcvbuf: None,
+            socket_sndbuf: None,
+            pass_trailers: false,
+            store: Store::default(),
         }
     }
 }
 
 /// Rows without their prefix (`proxy_`, `uwsgi_`, …) that every protocol has.
 pub const CONNECTING: &[Directive<Conf>] = &[
-    on("bind", SCOPES, 1..=2, bind),
+    on("bind", SCOPES, 1..=2, |c, a| Bind::read(&mut c.bind, a)),
     on("socket_keepalive", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_keepalive)),
-    on("socket_rcvbuf", SCOPES, 1..=1, |c, a| size(a, &mut c.socket_rcvbuf)),
-    on("socket_sndbuf", SCOPES, 1..=1, |c, a| size(a, &mut c.socket_sndbuf)),
     on("connect_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.connect_timeout)),
     on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.send_timeout)),
     on("read_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.read_timeout)),
-    on("buffer_size", SCOPES, 1..=1, |c, a| size(a, &mut c.buffer_size)),
+    on("buffer_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.buffer_size)),
     on("next_upstream_tries", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_tries)),
     on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
 ];
@@ -188,23 +190,33 @@ const HIDE: Directive<Conf> = many("hide_header", SCOPES, 1..=1, |c, a| name(a, 
 const PASS: Directive<Conf> = many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header));
 const IGNORE: Directive<Conf> = on("ignore_headers", SCOPES, 1..=255, ignore_headers);
 
+const RECEIVE: Directive<Conf> = on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf));
+const SEND: Directive<Conf> = on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf));
+
 /// What protocols that gather nothing have of the rows below.
-pub const REPLIES: &[Directive<Conf>] = &[INTERCEPT, HIDE, PASS, IGNORE];
+pub const REPLIES: &[Directive<Conf>] = &[RECEIVE, SEND, INTERCEPT, HIDE, PASS, IGNORE];
 
 /// Rows of the protocols that pass HTTP requests on.
 pub const PASSING: &[Directive<Conf>] = &[
-    on("buffers", SCOPES, 2..=2, |c, a| a.set(&mut c.buffers)),
-    on("busy_buffers_size", SCOPES, 1..=1, |c, a| size(a, c.busy_buffers_size.insert(0))),
+    on("buffers", SCOPES, 2..=2, |c, a| {
+        c.sized = Some(a.directive().name.span);
+        a.set(&mut c.buffers)
+    }),
+    on("busy_buffers_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| c.busy_buffers_size.insert(0))),
     on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
     on("request_buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.request_buffering)),
     on("ignore_client_abort", SCOPES, 1..=1, |c, a| a.set(&mut c.ignore_client_abort)),
     INTERCEPT,
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
+    RECEIVE,
+    SEND,
+    on("store", SCOPES, 1..=1, |c, a| c.store.read(a)),
+    on("store_access", SCOPES, 1..=3, |c, a| c.store.read_access(a)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
     on("limit_rate", SCOPES, 1..=1, |c, a| a.set(&mut c.limit_rate)),
-    on("max_temp_file_size", SCOPES, 1..=1, |c, a| size(a, &mut c.max_temp_file_size)),
-    on("temp_file_write_size", SCOPES, 1..=1, |c, a| size(a, c.temp_file_write_size.insert(0))),
+    on("max_temp_file_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.max_temp_file_size)),
+    on("temp_file_write_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| c.temp_file_write_size.insert(0))),
     on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
     HIDE,
     PASS,
@@ -224,10 +236,11 @@ pub const NEXT_MEMCACHED: &[Directive<Conf>] = &[on("next_upstream", SCOPES, 1..
     NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::MEMCACHED)
 })];
 
-fn size(args: &mut Args<'_>, field: &mut u64) -> Result<(), Problem> {
+fn sized(conf: &mut Conf, args: &mut Args<'_>, field: fn(&mut Conf) -> &mut u64) -> Result<(), Problem> {
     let mut size = Size(0);
     args.set(&mut size)?;
-    *field = size.0;
+    *field(conf) = size.0;
+    conf.sized = Some(args.directive().name.span);
     Ok(())
 }
 
@@ -254,19 +267,6 @@ fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
     }
     Ok(())
-}
-
-fn bind(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if args.word(0) == b"off" {
-        conf.bind = None;
-        return Ok(());
-    }
-    match args.get(1) {
-        None => {}
-        Some(b"transparent") => return Err(Problem::new("transparent proxying is not supported yet").at(1)),
-        Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(1)),
-    }
-    args.set(&mut conf.bind)
 }
 
 /// One `server` of a group, before its name is resolved.

@@ -13,7 +13,7 @@ use super::balance::Choice;
 use super::conf::NextUpstream;
 use super::pool::Connection;
 use super::protocol::{Outgoing, Protocol, ReplyHead};
-use super::{Conf, Peers, report};
+use super::{Conf, Peers, Shared, report};
 use crate::http::flow::Side;
 use crate::http::request::{Attempt, Attempts};
 use crate::http::{Cause, Fault, Method, Request, Stage};
@@ -39,11 +39,12 @@ pub struct Reply {
 /// Runs an exchange; the error is the status to answer with.
 pub async fn run<P: Protocol>(
     protocol: &mut P,
-    conf: &Conf,
+    shared: &Shared,
     peers: &Arc<Peers>,
     outgoing: &Outgoing,
     request: &mut Request,
 ) -> Result<Reply, u16> {
+    let conf = &shared.conf;
     let begun = clock::instant();
     let mut choice = Choice::new(Arc::clone(peers), conf, request);
     if conf.next_upstream_tries > 0 {
@@ -53,7 +54,7 @@ pub async fn run<P: Protocol>(
         if !choice.advance() {
             return Err(no_live(protocol, request, peers, outgoing));
         }
-        let tried = attempt::run(protocol, conf, &mut choice, outgoing, request).await;
+        let tried = attempt::run(protocol, shared, &mut choice, outgoing, request).await;
         let (failure, status) = match tried {
             Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {
                 return Ok(tried.with(choice, request));
@@ -166,7 +167,7 @@ fn late(conf: &Conf, begun: Instant) -> bool {
 fn no_live<P: Protocol>(protocol: &P, request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
     let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
-    report::url(protocol, request, &peers.name, &outgoing.head);
+    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
     request.log(Level::Error, "no live upstreams while connecting to upstream");
     502
 }

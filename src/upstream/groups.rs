@@ -66,7 +66,7 @@ impl Upstreams {
         self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(host))
     }
 
-    /// The group of this name, or an implicit one for `host` and `port`. A `default_port` of 0 is none.
+    /// The group of this name, or an implicit one for `host` and `port`.
     pub fn find(&mut self, host: &Bytes, port: Option<u16>, default_port: u16, at: Span) -> Result<Arc<Peers>, Diag> {
         if let Some(group) = self.declared(host).cloned() {
             if let Some(port) = port {
@@ -77,10 +77,6 @@ impl Upstreams {
         }
         let port = port.unwrap_or(default_port);
         let is_unix = host.starts_with(b"unix:");
-        if port == 0 && !is_unix {
-            let problem = format!("no port in upstream \"{}\"", String::from_utf8_lossy(host));
-            return Err(Diag::error(problem, at, at));
-        }
         let name = if is_unix { host.to_vec() } else { [host, &b":"[..], port.to_string().as_bytes()].concat() };
         let mut group = Group::new(host.clone(), Some(at));
         (group.port, group.explicit) = (Some(port), false);

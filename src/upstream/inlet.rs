@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Conf;
+use crate::http::core::InFileOnly;
 use crate::http::{Body, Cause, Fault, Request, Side};
 use crate::net::Level;
 
@@ -29,8 +30,18 @@ async fn read_ready(request: &mut Request) -> Result<bool, u16> {
 
 /// Reads the client's body into memory or a file.
 async fn read(request: &mut Request) -> Result<(), u16> {
+    if request.body.is_done() {
+        return Ok(());
+    }
     let scope = Arc::clone(&request.scope);
-    request.body.read_all(scope.core()).await.map_err(|fault| refused(&fault, request))
+    request.body.read_all(scope.core()).await.map_err(|fault| refused(&fault, request))?;
+    if let Some(path) = request.body.spooled() {
+        let level =
+            if request.core().client_body_in_file_only == InFileOnly::Off { Level::Warn } else { Level::Notice };
+        let path = path.display();
+        request.log(level, &format!("a client request body is buffered to a temporary file {path}"));
+    }
+    Ok(())
 }
 
 /// The status to answer a body with that could not be read.

@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_upstream_module.html>
 
+pub mod ahead;
 pub mod answer;
 pub mod attempt;
 pub mod balance;
@@ -20,6 +21,7 @@ pub mod protocol;
 pub mod reply;
 pub mod report;
 pub mod shared;
+pub mod store;
 pub mod target;
 pub mod timing;
 pub mod wire;

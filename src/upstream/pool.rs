@@ -1,7 +1,7 @@
 //! Idle connections to upstream servers, kept per thread (<https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive>).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use crate::net::counts::Open;
 
 /// How often connections that idled too long or were closed are let go.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Idle connections of a group that end at once where there are too many.
+const CROWD: usize = 32;
 
 /// A connection that carried requests and may carry more.
 pub struct Connection {
@@ -45,6 +48,21 @@ pub type Key = (u64, usize, usize, usize);
 
 thread_local! {
     static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();
+    /// The groups of the configuration that is served.
+    static GROUPS: RefCell<HashSet<u64>> = RefCell::default();
+}
+
+/// Keeps connections of these groups only, from now on: a reload has made the others useless.
+pub fn keep(groups: impl Iterator<Item = u64>) {
+    GROUPS.with_borrow_mut(|known| {
+        *known = groups.collect();
+        POOL.with_borrow_mut(|pool| pool.retain(|group, _| known.contains(group)));
+    });
+}
+
+/// Lets some idle connections go: the thread has as many connections as it may have.
+pub fn make_room() {
+    POOL.with_borrow_mut(|pool| pool.values_mut().for_each(|idle| drop(idle.drain(..idle.len().min(CROWD)))));
 }
 
 /// Takes the connection to `key` that was used last and can still be used, for HTTP/2 or for any other protocol.
@@ -69,7 +87,7 @@ pub fn put(key: Key, peers: &Peers, connection: Connection) {
     let spent = connection.requests >= peers.keepalive_requests || now - connection.opened > peers.keepalive_time;
     // Streams of HTTP/2 connections are counted by their servers, who expect what nginx does.
     let single = connection.h2.is_some() && !peers.explicit;
-    if peers.keepalive == 0 || spent || single {
+    if peers.keepalive == 0 || spent || single || !GROUPS.with_borrow(|known| known.contains(&key.0)) {
         return;
     }
     POOL.with_borrow_mut(|pool| {

@@ -12,6 +12,8 @@ use crate::net::Level;
 pub trait Protocol {
     /// `http://` or its like, for the error log.
     const SCHEME: &'static str;
+    /// Whether the page for 404 is shown in the place of a reply of that status, even if no `error_page` names it.
+    const INTERCEPTS_404: bool = false;
 
     /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
     fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String>;
@@ -25,8 +27,8 @@ pub trait Protocol {
     fn restart(&mut self) {}
 
     /// The URI in what is sent, for the error log.
-    fn uri<'a>(&self, _sent: &'a [u8]) -> &'a [u8] {
-        &[]
+    fn uri(&self, _sent: &Bytes) -> Bytes {
+        Bytes::new()
     }
 
     /// A body that was read ahead as it is sent.

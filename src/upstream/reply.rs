@@ -1,39 +1,49 @@
 //! The body of a reply on its way through: bounded by the buffers of its directives, one read at a time.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::ahead::Ahead;
 use super::balance::Choice;
 use super::exchange::Reply;
 use super::pool::{self, Connection};
 use super::protocol::{Decode, Decoded, Length};
-use super::{Conf, Peers};
+use super::shared::{Limits, Names, Shared};
+use super::{Conf, Peers, wire};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
 use crate::http::{Body, Cause, Chunk, Fault, Headers, Known, Source, Stage};
-use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
+use crate::net::{Level, clock};
 
 /// The body of a reply, read no faster than `rate`, and what becomes of its connection.
-pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
+pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
+    let conf = &shared.conf;
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
+    let mut keep_alive = head.keep_alive;
     let framing = match head.length {
+        Length::Coded(_) if bodiless => {
+            // Where it ends is not known before it was read, and nobody wants it.
+            keep_alive = false;
+            Framing::Length(0)
+        }
         _ if bodiless => Framing::Length(0),
         Length::Known(length) => Framing::Length(length),
-        Length::Chunked => Framing::Chunked(Decoder::new(false)),
+        Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
         Length::UntilClose => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
         Length::Framed(frames) => {
             let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
-            return super::h2::body(*frames, end, conf);
+            return super::h2::body(*frames, end, shared);
         }
     };
-    let mut end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
+    let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
     if let Framing::Length(length) = framing
         && rest.len() as u64 >= length
     {
@@ -48,8 +58,26 @@ pub fn body(reply: Reply, conf: &Conf, rate: Rate, bodiless: bool) -> Body {
     let timeout = conf.read_timeout;
     let limit = Limit::default();
     let pace = Pace { rate, begun: clock::instant(), read: rest.len() as u64 };
-    let flush = if is_buffered(&head.headers, conf) { Flush::Never } else { Flush::Idle };
-    Body::Stream(Box::new(Stream { end, buf: rest, framing, room, timeout, limit, pace, flush, done: false }))
+    let (flush, limits) = match is_buffered(&head.headers, conf) {
+        true => (Flush::Never, Some(Arc::clone(&shared.limits))),
+        false => (Flush::Idle, None),
+    };
+    let least = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX).clamp(1024, room);
+    let sizes = Sizes { room, least };
+    Body::Stream(Box::new(Stream {
+        end,
+        buf: rest,
+        framing,
+        sizes,
+        timeout,
+        limit,
+        pace,
+        flush,
+        done: false,
+        limits,
+        hidden: conf.pass_trailers.then(|| Arc::clone(&shared.hidden)),
+        ahead: None,
+    }))
 }
 
 /// Whether what comes may wait for more on its way through; the upstream has a say in it.
@@ -73,6 +101,7 @@ enum Flush {
 enum Framing {
     Length(u64),
     Chunked(Decoder),
+    Trailers,
     UntilClose,
     Coded(Box<dyn Decode>),
 }
@@ -94,7 +123,8 @@ pub struct End {
     /// Whether the connection can carry another request.
     pub keep_alive: bool,
     choice: Choice,
-    attempts: Rc<Attempts>,
+    /// The tries so far.
+    pub attempts: Rc<Attempts>,
     started: Instant,
 }
 
@@ -128,12 +158,25 @@ struct Stream {
     end: End,
     buf: BytesMut,
     framing: Framing,
-    room: usize,
+    sizes: Sizes,
     timeout: Duration,
     limit: Limit,
     pace: Pace,
     flush: Flush,
     done: bool,
+    /// What may be held for a client that is slower than the upstream; nothing without buffering.
+    limits: Option<Arc<Limits>>,
+    /// The fields behind the body that are kept back; nothing where none are passed.
+    hidden: Option<Arc<Names>>,
+    /// What came before the client wanted it, once it was slower.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// How much is read at a time, in bytes.
+struct Sizes {
+    room: usize,
+    /// The same where the buffers are full already.
+    least: usize,
 }
 
 /// How fast a body is read.
@@ -162,27 +205,65 @@ impl Pace {
 
 impl Source for Stream {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
+        if let Some(ahead) = &mut self.ahead {
+            if let Some(chunk) = ahead.pop() {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            if let Some(fault) = ahead.fault.take() {
+                return Poll::Ready(Some(Err(fault)));
+            }
+        }
+        match self.poll_next(cx, self.sizes.room) {
+            Poll::Pending if self.flush == Flush::Due => {
+                self.flush = Flush::Idle;
+                Poll::Ready(Some(Ok(Chunk::Flush)))
+            }
+            Poll::Ready(Some(Ok(bytes))) => {
+                if self.flush == Flush::Idle {
+                    self.flush = Flush::Due;
+                }
+                Poll::Ready(Some(Ok(Chunk::Data(bytes))))
+            }
+            next => next.map_ok(Chunk::Data),
+        }
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        let Some(limits) = self.limits.clone() else { return };
+        let mut ahead = self.ahead.take().unwrap_or_default();
+        if ahead.fault.is_none() {
+            self.read_ahead(cx, queued, &limits, &mut ahead);
+        }
+        self.ahead = Some(ahead);
+    }
+
+    fn trailers(&mut self) -> Option<Headers> {
+        let hidden = self.hidden.as_ref()?;
+        let mut fields = self.end.attempts.trailers.borrow().clone();
+        fields.retain(|field| !hidden.has(field.known, field.name));
+        Some(fields).filter(|fields| !fields.is_empty())
+    }
+
+    fn batch(&self) -> usize {
+        // Once the client was slower, no more than one piece waits for it.
+        if self.ahead.is_some() { 1 } else { 64 << 10 }
+    }
+}
+
+impl Stream {
+    /// The next piece; at most `room` bytes are read for it.
+    fn poll_next(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             match self.take() {
                 Ok(Some(bytes)) => {
                     self.end.received(bytes.len() as u64);
-                    if self.flush == Flush::Idle {
-                        self.flush = Flush::Due;
-                    }
-                    return Poll::Ready(Some(Ok(Chunk::Data(bytes))));
+                    return Poll::Ready(Some(Ok(bytes)));
                 }
                 Ok(None) if self.done => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
             }
-            let read = match self.poll_read(cx) {
-                Poll::Pending if self.flush == Flush::Due => {
-                    self.flush = Flush::Idle;
-                    return Poll::Ready(Some(Ok(Chunk::Flush)));
-                }
-                read => ready!(read),
-            };
-            match read {
+            match ready!(self.poll_read(cx, room)) {
                 Ok(0) if self.framing.may_close() => {
                     self.finish();
                     return Poll::Ready(None);
@@ -193,9 +274,45 @@ impl Source for Stream {
             }
         }
     }
-}
 
-impl Stream {
+    /// Reads on while the client takes nothing: into memory as far as the buffers go, then into a file.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, queued: usize, limits: &Limits, ahead: &mut Ahead) {
+        while !self.done {
+            let free = limits.memory.saturating_sub(ahead.held() + queued);
+            if free == 0 && !ahead.may_write(limits) {
+                return;
+            }
+            if free == 0 && ahead.held() > 0 {
+                match ahead.write(limits) {
+                    Ok(None) => {}
+                    Ok(Some(path)) => {
+                        let text = format!(
+                            "an upstream response is buffered to a temporary file {path} while reading upstream"
+                        );
+                        self.end.attempts.note(Level::Warn, text);
+                    }
+                    Err(error) => {
+                        ahead.fault = Some(Fault::here(error));
+                        return;
+                    }
+                }
+                continue;
+            }
+            // What is left of the last buffer is used up first: pieces keep all of theirs alive.
+            let spare = self.buf.capacity() - self.buf.len();
+            let room = free.clamp(self.sizes.least, self.sizes.room);
+            let room = if spare >= self.sizes.least { room.min(spare) } else { room };
+            match self.poll_next(cx, room) {
+                Poll::Ready(Some(Ok(bytes))) => ahead.push(bytes),
+                Poll::Ready(Some(Err(fault))) => {
+                    ahead.fault = Some(fault);
+                    return;
+                }
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
     /// What the buffer holds of the body.
     fn take(&mut self) -> Result<Option<Bytes>, Cause> {
         if self.done {
@@ -236,9 +353,27 @@ impl Stream {
                     Step::More => self.buf.clear(),
                     Step::Done(at) => {
                         drop(self.buf.split_to(at));
+                        if self.hidden.is_some() {
+                            self.framing = Framing::Trailers;
+                            return self.take();
+                        }
                         self.end.keep_alive &= self.buf.is_empty();
                         self.finish();
                     }
+                }
+                Ok(None)
+            }
+            Framing::Trailers => {
+                match wire::fields(&mut self.buf, 0, "trailer").map_err(Cause::Protocol)? {
+                    Some(fields) => {
+                        *self.end.attempts.trailers.borrow_mut() = fields.headers;
+                        self.end.keep_alive &= self.buf.is_empty();
+                        self.finish();
+                    }
+                    None if self.buf.len() >= self.sizes.least => {
+                        return Err(Cause::Protocol("upstream sent too big trailers".to_owned()));
+                    }
+                    None => {}
                 }
                 Ok(None)
             }
@@ -250,13 +385,13 @@ impl Stream {
         self.end.finish();
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
-        let room = match self.pace.allows(self.room) {
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Fault>> {
+        let room = match self.pace.allows(room) {
             Ok(room) => room,
             Err(pause) => {
                 ready!(self.limit.poll_over(cx, pause));
                 self.limit.clear();
-                return self.poll_read(cx);
+                return self.poll_read(cx, room);
             }
         };
         let Some(connection) = &self.end.connection else { return Poll::Ready(Ok(0)) };

@@ -1,7 +1,6 @@
 //! Failures of an exchange in nginx's words.
 
 use super::exchange::Failed;
-use super::protocol::Protocol;
 use crate::conf::load::os_error;
 use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage};
@@ -21,12 +20,6 @@ pub fn stage(stage: Stage) -> &'static str {
 /// The same for a failed try; a reply that was refused for its status was read as far as its head.
 pub fn stage_of(failed: &Option<Failed>) -> &'static str {
     failed.as_ref().map_or_else(|| stage(Stage::Head), |failed| failed.stage)
-}
-
-/// Notes the server and the URI that was sent to it for the error log.
-pub fn url<P: Protocol>(protocol: &P, request: &mut Request, server: &[u8], sent: &[u8]) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    request.upstream.url = Some(format!("{}{}{}", P::SCHEME, text(server), text(protocol.uri(sent))));
 }
 
 /// The sentence of a fault in a body whose head had left already.
@@ -62,7 +55,10 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
             }
         }
     };
-    request.log(level, &format!("{text} while {stage_text}"));
+    // A protocol may have said all there is to say.
+    if !text.is_empty() {
+        request.log(level, &format!("{text} while {stage_text}"));
+    }
 }
 
 /// Which part of a unix socket's path is to blame, where nginx leaves one guessing.

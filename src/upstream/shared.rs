@@ -2,7 +2,11 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>
 
+use std::sync::Arc;
+
 use super::Conf;
+use crate::conf::field::TempPath;
+use crate::conf::{Diag, Env};
 use crate::http::headers::Known;
 
 /// The settings, and what follows from them.
@@ -10,22 +14,81 @@ pub struct Shared {
     /// The settings.
     pub conf: Conf,
     /// The fields of responses that are kept back.
-    pub hidden: Names,
+    pub hidden: Arc<Names>,
     /// Fields of responses that have no effect.
     pub ignored: Names,
+    /// What may be held of a response for a client that is slower than its upstream.
+    pub limits: Arc<Limits>,
+}
+
+/// What may be held of a response.
+#[derive(Debug)]
+pub struct Limits {
+    /// Bytes in memory.
+    pub memory: usize,
+    /// Bytes in a file; 0 is none.
+    pub file: u64,
+    /// Bytes that are written to it at a time.
+    pub write: usize,
+    /// Where the file is made.
+    pub directory: TempPath,
 }
 
 impl Shared {
     /// Works out the fields that are kept back: those that the protocol hides, and `*_hide_header` but `*_pass_header`.
-    pub fn seal(conf: Conf, hides: &[&str]) -> Self {
+    /// `protocol` is what its directives begin with; `env` knows where its temporary files are by default.
+    pub fn seal(conf: Conf, protocol: &str, hides: &[&str], env: &mut Env) -> Result<Self, Diag> {
         let mut hidden = Names::default();
         hides.iter().for_each(|name| hidden.insert(name.as_bytes()));
         conf.hide_header.iter().for_each(|name| hidden.insert(name));
         conf.pass_header.iter().for_each(|name| hidden.remove(name));
         let mut ignored = Names::default();
         conf.ignore_headers.iter().for_each(|name| ignored.insert(name));
-        Self { conf, hidden, ignored }
+        let write = check(&conf, protocol)?;
+        let default = || TempPath { path: env.temp_path(protocol), levels: Vec::new() };
+        let directory = conf.temp_path.clone().unwrap_or_else(default);
+        env.makes(&directory.path);
+        let limits = Limits {
+            memory: usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX),
+            file: conf.max_temp_file_size,
+            write: usize::try_from(write).unwrap_or(usize::MAX),
+            directory,
+        };
+        Ok(Self { conf, hidden: Arc::new(hidden), ignored, limits: Arc::new(limits) })
     }
+}
+
+/// Holds the sizes of buffers against one another, also where nothing is passed on; returns how much is written to a file at
+/// a time.
+pub fn check(conf: &Conf, protocol: &str) -> Result<u64, Diag> {
+    let name = |name: &str| format!("\"{protocol}_{name}\"");
+    let fail = |problem: String| Err(Diag::general(problem, conf.sized));
+    let (largest, both) = (
+        conf.buffer_size.max(conf.buffers.size),
+        format!("the maximum of the value of {} and one of the {}", name("buffer_size"), name("buffers")),
+    );
+    let (busy, write) =
+        (conf.busy_buffers_size.unwrap_or(2 * largest), conf.temp_file_write_size.unwrap_or(2 * largest));
+    if conf.buffers.number < 2 {
+        return fail(format!("there must be at least 2 {}", name("buffers")));
+    }
+    if busy < largest {
+        return fail(format!("{} must be equal to or greater than {both}", name("busy_buffers_size")));
+    }
+    if busy > conf.buffers.total() - conf.buffers.size {
+        let (busy, buffers) = (name("busy_buffers_size"), name("buffers"));
+        return fail(format!("{busy} must be less than the size of all {buffers} minus one buffer"));
+    }
+    if write < largest {
+        return fail(format!("{} must be equal to or greater than {both}", name("temp_file_write_size")));
+    }
+    if conf.max_temp_file_size != 0 && conf.max_temp_file_size < largest {
+        let file = name("max_temp_file_size");
+        return fail(format!(
+            "{file} must be equal to zero to disable temporary files usage or must be equal to or greater than {both}"
+        ));
+    }
+    Ok(write)
 }
 
 /// A set of field names.

@@ -17,22 +17,35 @@ use crate::net::addr::{self, AddrError, Endpoint, Host, Url};
 
 /// How the addresses of a protocol are written.
 pub struct Scheme {
-    /// What stands in front, with its `://`.
+    /// Its name with its `://`.
     pub name: &'static str,
-    /// Whether it must stand there.
-    pub required: bool,
+    /// Whether addresses begin with it.
+    pub prefix: Prefix,
     /// Whether a URI may follow.
     pub uri: bool,
     /// The port where none is written; 0 if one must be.
     pub port: u16,
 }
 
+/// Whether an address begins with its scheme.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Prefix {
+    /// Always.
+    Must,
+    /// If it likes.
+    May,
+    /// Never.
+    Never,
+}
+
 impl Scheme {
     /// What follows the scheme; nothing where it is missing and required.
     pub fn strip<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        match text.split_at_checked(self.name.len()) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(self.name.as_bytes()) => Some(rest),
-            _ if self.required => None,
+        match (self.prefix, text.split_at_checked(self.name.len())) {
+            (Prefix::Must | Prefix::May, Some((scheme, rest))) if scheme.eq_ignore_ascii_case(self.name.as_bytes()) => {
+                Some(rest)
+            }
+            (Prefix::Must, _) => None,
             _ => Some(text),
         }
     }
@@ -65,6 +78,13 @@ impl Pass {
             scheme.check(args.word(0))?;
         }
         Ok(Self { value, at: args.directive().end })
+    }
+
+    /// Reads the argument of a directive that has no variables.
+    pub fn fixed(scheme: &Scheme, args: &mut Args<'_>) -> Result<Self, Problem> {
+        let word = args.word(0);
+        scheme.check(word)?;
+        Ok(Self { value: Value::literal(Bytes::copy_from_slice(word)), at: args.directive().end })
     }
 
     /// Resolves where it leads.

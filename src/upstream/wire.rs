@@ -10,6 +10,10 @@ use crate::http::Headers;
 use crate::http::h1::parse::{self, Line, Side};
 use crate::http::headers::Known;
 
+/// Fields that nginx keeps to itself where applications speak in the way of CGI.
+pub const CGI_HIDDEN: [&str; 6] =
+    ["Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
+
 /// Reads a head of HTTP/1.0 or 1.1. A `bodiless` reply, the answer to a HEAD, has no body whatever its fields say.
 pub fn http(buf: &mut BytesMut, bodiless: bool) -> Result<Option<ReplyHead>, String> {
     let line = match parse::status_line(buf) {
@@ -17,7 +21,10 @@ pub fn http(buf: &mut BytesMut, bodiless: bool) -> Result<Option<ReplyHead>, Str
         Ok(None) => return Ok(None),
         Err(_) => return Err("upstream sent no valid HTTP/1.0 header".to_owned()),
     };
-    let Some(Fields { headers, bytes }) = fields(buf, line.next)? else { return Ok(None) };
+    if line.code == 103 && line.version < 1001 {
+        return Err("upstream sent HTTP/1.0 response with early hints".to_owned());
+    }
+    let Some(Fields { headers, bytes }) = fields(buf, line.next, "header")? else { return Ok(None) };
     let text = bytes.slice(line.status.start as usize..line.status.end as usize);
     let size = bytes.len() as u64;
     frame(line.code, line.version, text, headers, bodiless).map(|head| Some(ReplyHead { size, ..head }))
@@ -30,7 +37,7 @@ pub fn cgi(buf: &mut BytesMut, may_have_line: bool) -> Result<Option<ReplyHead>,
         Some(Ok(None)) => return Ok(None),
         None | Some(Err(_)) => None,
     };
-    let Some(Fields { headers, bytes }) = fields(buf, line.as_ref().map_or(0, |line| line.next))? else {
+    let Some(Fields { headers, bytes }) = fields(buf, line.as_ref().map_or(0, |line| line.next), "header")? else {
         return Ok(None);
     };
     let (status, text) = match (line, headers.named(b"status").next()) {
@@ -53,13 +60,15 @@ pub fn cgi(buf: &mut BytesMut, may_have_line: bool) -> Result<Option<ReplyHead>,
 }
 
 /// The fields of a head, and all of its bytes.
-struct Fields {
-    headers: Headers,
-    bytes: Bytes,
+pub struct Fields {
+    /// The fields.
+    pub headers: Headers,
+    /// The bytes.
+    pub bytes: Bytes,
 }
 
-/// Reads the fields that begin at `next`.
-fn fields(buf: &mut BytesMut, mut next: usize) -> Result<Option<Fields>, String> {
+/// Reads the fields that begin at `next`; `what` they are is said where they are malformed.
+pub fn fields(buf: &mut BytesMut, mut next: usize, what: &str) -> Result<Option<Fields>, String> {
     let mut found: Vec<(Range<u32>, Range<u32>)> = Vec::with_capacity(16);
     let end = loop {
         match parse::field(buf, next, Side::Response) {
@@ -73,7 +82,7 @@ fn fields(buf: &mut BytesMut, mut next: usize) -> Result<Option<Fields>, String>
             Err(bad) => {
                 let shown = String::from_utf8_lossy(buf.get(bad.start..bad.at).unwrap_or_default()).into_owned();
                 let byte = buf.get(bad.at).copied().unwrap_or_default();
-                return Err(format!("upstream sent invalid header: \"{shown}\\x{byte:02x}...\""));
+                return Err(format!("upstream sent invalid {what}: \"{shown}\\x{byte:02x}...\""));
             }
         }
     };

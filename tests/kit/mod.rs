@@ -7,6 +7,7 @@ pub mod h2;
 pub mod http;
 pub mod process;
 pub mod server;
+pub mod upstream;
 pub mod webdriver;
 pub mod ws;
 

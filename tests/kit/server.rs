@@ -52,6 +52,19 @@ impl Server {
         &mut self.running
     }
 
+    /// Bytes of memory that it and the processes it started have for themselves.
+    pub fn memory(&self) -> usize {
+        let own = usize::try_from(self.running.pid().as_raw()).unwrap_or(0);
+        let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let status = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("status")).ok();
+        let field = |status: &str, name: &str| -> usize {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        let ours = |status: &String| field(status, "Pid:") == own || field(status, "PPid:") == own;
+        numbers.filter_map(status).filter(ours).map(|status| field(&status, "RssAnon:") * 1024).sum()
+    }
+
     /// Ends the server gracefully, so that its logs are complete; false if it had to be killed.
     pub fn quit(mut self) -> bool {
         self.running.signal(Signal::SIGQUIT);

@@ -6,7 +6,9 @@ set -eu
 wanted() {
     echo "cc gcc libc6-dev
 nginx nginx-light
+fail2ban-regex fail2ban
 python3 python3 python3-venv
+openssl openssl
 chromedriver chromium-driver chromium"
     [ "${1:-}" != bench ] || echo "wrk wrk"
 }

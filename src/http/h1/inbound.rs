@@ -161,6 +161,14 @@ impl Inbound {
         }
     }
 
+    /// The path that the file it was read into had at first.
+    pub fn spooled(&self) -> Option<&Path> {
+        match &self.kept {
+            Kept::File(temp, _) => Some(&temp.made),
+            _ => None,
+        }
+    }
+
     /// Reads all of it, into memory or a file as the settings say.
     pub async fn read_all(&mut self, core: &Core) -> Result<(), Fault> {
         if !matches!(self.kept, Kept::Nothing) {

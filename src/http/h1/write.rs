@@ -16,8 +16,8 @@ use crate::http::{Body, Chunk, Head, Headers, Request};
 use crate::net::timer::within;
 use crate::net::{Stream, clock};
 
-/// Bytes that are gathered before they are written.
-const GATHER: usize = 64 << 10;
+/// Bytes of a file that are read at a time.
+const PIECE: usize = 64 << 10;
 /// Files up to this size go out together with the head.
 const SMALL_FILE: u64 = 32 << 10;
 
@@ -106,6 +106,8 @@ pub struct Writer<'a> {
     pub sent: u64,
     /// Asked behind the last byte of a chunked body for the fields that follow it.
     pub trailers: Option<&'a dyn Fn() -> Headers>,
+    /// Called whenever the body was asked for more, to tell the log what it came upon.
+    pub notes: Option<&'a dyn Fn()>,
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -124,6 +126,7 @@ impl<'a> Writer<'a> {
             rate,
             sent: 0,
             trailers: None,
+            notes: None,
             queue,
             queued: 0,
             ahead: false,
@@ -143,24 +146,31 @@ impl<'a> Writer<'a> {
     pub async fn send(&mut self, head: Bytes, mut body: Body, chunked: bool) -> Result<(), Fault> {
         self.push(head);
         loop {
-            let gathered = match std::future::poll_fn(|cx| self.gather(cx, &mut body, chunked)).await {
+            let gathered = std::future::poll_fn(|cx| {
+                let gathered = self.gather(cx, &mut body, chunked);
+                if let Some(notes) = self.notes {
+                    notes();
+                }
+                gathered
+            });
+            let gathered = match gathered.await {
                 Ok(gathered) => gathered,
                 Err(fault) => {
                     // The client still gets what came before its source failed.
-                    self.flush().await?;
+                    self.flush_before(&mut body).await?;
                     return Err(fault);
                 }
             };
             match gathered {
-                Gathered::Some => self.flush().await?,
+                Gathered::Some => self.flush_before(&mut body).await?,
                 Gathered::File(part) => {
                     if chunked {
                         self.chunk(part.len);
                     }
                     self.ahead = true;
-                    self.flush().await?;
+                    self.flush_before(&mut body).await?;
                     self.ahead = false;
-                    self.send_file(&part).await?;
+                    self.send_file(&part, &mut body).await?;
                     if chunked {
                         self.push(Bytes::from_static(b"\r\n"));
                     }
@@ -179,7 +189,7 @@ impl<'a> Writer<'a> {
 
     /// Collects what the body has ready.
     fn gather(&mut self, cx: &mut Context<'_>, body: &mut Body, chunked: bool) -> Poll<Result<Gathered, Fault>> {
-        while self.queued < GATHER {
+        while self.queued < body.batch() {
             match body.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(Chunk::Data(bytes)))) => self.data(bytes, chunked),
                 Poll::Ready(Some(Ok(Chunk::Flush))) => break,
@@ -238,7 +248,7 @@ impl<'a> Writer<'a> {
     /// Queues a small part of a file as bytes.
     fn file(&mut self, mut part: crate::http::FilePart, chunked: bool) -> Result<(), Fault> {
         while part.len > 0 {
-            let bytes = read_part(&part, GATHER).map_err(Fault::here)?;
+            let bytes = read_part(&part, PIECE).map_err(Fault::here)?;
             if bytes.is_empty() {
                 return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
             }
@@ -251,8 +261,14 @@ impl<'a> Writer<'a> {
 
     /// Writes what is queued.
     pub async fn flush(&mut self) -> Result<(), Fault> {
+        self.flush_before(&mut Body::Empty).await
+    }
+
+    /// Writes what is queued; `body`, which comes next, may go on in the meantime.
+    async fn flush_before(&mut self, body: &mut Body) -> Result<(), Fault> {
         while self.queued > 0 {
-            let allowed = self.allowance(self.queued).await?;
+            let allowed = self.allowance(self.queued, body).await?;
+            let queued = self.queued;
             let (stream, queue, timeout, ahead) = (self.stream, &self.queue, self.timeout, self.ahead);
             let write = std::future::poll_fn(|cx| {
                 let mut slices = [IoSlice::new(&[]); 16];
@@ -265,10 +281,14 @@ impl<'a> Writer<'a> {
                         break;
                     }
                 }
-                match slices.get(..count).unwrap_or_default() {
+                let written = match slices.get(..count).unwrap_or_default() {
                     [one] if ahead => stream.poll_write_ahead(cx, one),
                     slices => stream.poll_write(cx, slices),
+                };
+                if written.is_pending() {
+                    body.poll_ahead(cx, queued);
                 }
+                written
             });
             let n = timed(timeout, write).await?;
             self.advance(n);
@@ -289,12 +309,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn send_file(&mut self, part: &crate::http::FilePart) -> Result<(), Fault> {
+    async fn send_file(&mut self, part: &crate::http::FilePart, body: &mut Body) -> Result<(), Fault> {
         let (mut offset, mut left) = (part.offset, part.len);
         while left > 0 {
-            let allowed = self.allowance(usize::try_from(left).unwrap_or(usize::MAX)).await? as u64;
+            let allowed = self.allowance(usize::try_from(left).unwrap_or(usize::MAX), body).await? as u64;
             let (stream, timeout) = (self.stream, self.timeout);
-            let send = std::future::poll_fn(|cx| stream.poll_send_file(cx, &part.file, offset, allowed));
+            let send = std::future::poll_fn(|cx| {
+                let sent = stream.poll_send_file(cx, &part.file, offset, allowed);
+                if sent.is_pending() {
+                    body.poll_ahead(cx, 0);
+                }
+                sent
+            });
             let n = timed(timeout, send).await? as u64;
             if n == 0 {
                 return Err(Fault::here(std::io::ErrorKind::UnexpectedEof.into()));
@@ -305,14 +331,21 @@ impl<'a> Writer<'a> {
     }
 
     /// The bytes that may leave now; waits until there are some.
-    async fn allowance(&self, wanted: usize) -> Result<usize, Fault> {
+    async fn allowance(&self, wanted: usize, body: &mut Body) -> Result<usize, Fault> {
         loop {
             match self.rate.allows(self.started, self.sent, wanted) {
                 Ok(allowed) => return Ok(allowed),
-                Err(pause) => tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.stream.hung_up() => return Err(Fault::client(Stage::Send, Cause::Closed)),
-                },
+                Err(pause) => {
+                    let ahead = std::future::poll_fn(|cx| {
+                        body.poll_ahead(cx, self.queued);
+                        Poll::<()>::Pending
+                    });
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = ahead => {}
+                        () = self.stream.hung_up() => return Err(Fault::client(Stage::Send, Cause::Closed)),
+                    }
+                }
             }
         }
     }

@@ -165,7 +165,7 @@ fn read(request: &Request, path: &[u8]) -> Result<Vec<Entry>, Flow> {
 
 /// What a name leads to; a link that leads nowhere is itself.
 fn follow(file: &[u8]) -> Result<Metadata, (&'static str, io::Error)> {
-    match disk::stat(file) {
+    match std::fs::metadata(disk::as_path(file)) {
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ELOOP) => {
                 std::fs::symlink_metadata(OsStr::from_bytes(file)).map_err(|error| ("lstat()", error))

@@ -77,6 +77,10 @@ struct Recoded {
 }
 
 impl Source for Recoded {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        self.body.poll_ahead(cx, queued);
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         loop {
             let bytes = match ready!(self.body.poll_chunk(cx)) {

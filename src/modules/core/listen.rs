@@ -19,6 +19,8 @@ pub struct ListenArg {
     pub proxy_protocol: bool,
     /// Whether HTTP/2 may be spoken.
     pub http2: bool,
+    /// Whether connections begin with a TLS handshake.
+    pub ssl: bool,
     /// Options of the socket.
     pub options: Options,
     /// Where it stands.
@@ -28,7 +30,15 @@ pub struct ListenArg {
 impl ListenArg {
     /// An address without options.
     pub fn new(addrs: Vec<Endpoint>, at: Span) -> Self {
-        Self { addrs, default_server: false, proxy_protocol: false, http2: false, options: Options::default(), at }
+        Self {
+            addrs,
+            default_server: false,
+            proxy_protocol: false,
+            http2: false,
+            ssl: false,
+            options: Options::default(),
+            at,
+        }
     }
 }
 
@@ -66,7 +76,11 @@ fn parameter(listen: &mut ListenArg, word: &[u8]) -> Result<(), Problem> {
             listen.proxy_protocol = true;
             return Ok(());
         }
-        b"ssl" | b"quic" | b"multipath" => {
+        b"ssl" => {
+            listen.ssl = true;
+            return Ok(());
+        }
+        b"quic" | b"multipath" => {
             let problem = format!("the parameter \"{}\" of \"listen\" is not supported yet", text(word));
             return Err(Problem::new(problem));
         }

@@ -6,25 +6,39 @@ use std::sync::Arc;
 use super::Conf;
 use crate::conf::args::text;
 use crate::conf::field::one_of;
-use crate::conf::{Args, Diag, Problem};
+use crate::conf::{Args, Diag, Problem, units};
+use crate::http::syslog;
 use crate::modules::Seal;
-use crate::net::{ErrorLog, Level, LogFile};
+use crate::net::log::Memory;
+use crate::net::{ErrorLog, Level, Sink};
 
 /// Where errors go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Place {
     /// A file.
     File(PathBuf),
     /// Standard error.
     Stderr,
+    /// What is no file.
+    Other(Sink),
 }
+
+/// nginx's longest entry in bytes, which a ring in memory must have room for, with its mark.
+const LONGEST: u64 = 2048 + 64;
 
 /// `error_log file [level]`.
 pub fn error_log(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let place = match args.word(0) {
         b"stderr" => Place::Stderr,
-        word if word.starts_with(b"syslog:") || word.starts_with(b"memory:") => {
-            return Err(Problem::new(format!("error_log to \"{}\" is not supported yet", text(word))).at(0));
+        word if word.starts_with(b"syslog:") => {
+            let parameters = word.get(b"syslog:".len()..).unwrap_or_default();
+            Place::Other(Sink::Syslog(syslog::read(parameters, args).map_err(|problem| problem.at(0))?))
+        }
+        word if word.starts_with(b"memory:") => {
+            let size = word.get(b"memory:".len()..).unwrap_or_default();
+            let bytes = units::size(size).filter(|&bytes| bytes >= LONGEST).and_then(|bytes| usize::try_from(bytes).ok());
+            let problem = || Problem::new(format!("invalid buffer size \"{}\"", text(size))).at(0);
+            Place::Other(Sink::Memory(Arc::new(Memory::new(bytes.ok_or_else(problem)?))))
         }
         word => Place::File(args.env.full_name(word)),
     };
@@ -32,9 +46,6 @@ pub fn error_log(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     for (index, word) in args.words().enumerate().skip(1) {
         level = one_of(word, &Level::NAMES)
             .map_err(|_| Problem::new(format!("invalid log level \"{}\"", text(word))).at(index))?;
-    }
-    if conf.error_logs.is_own() && conf.error_logs.iter().any(|(_, other)| *other == place) {
-        return Err(Problem::tail("is duplicate"));
     }
     conf.error_logs.push((level, place));
     Ok(())
@@ -44,11 +55,12 @@ pub fn error_log(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
 pub fn open(places: &[(Level, Place)], cx: &mut Seal<'_>) -> Result<ErrorLog, Diag> {
     let mut sinks = Vec::new();
     for (level, place) in places {
-        let file = match place {
-            Place::File(path) => cx.logs.open(path)?,
-            Place::Stderr => Arc::new(LogFile::stderr()),
+        let sink = match place {
+            Place::File(path) => Sink::File(cx.logs.open(path)?),
+            Place::Stderr => Sink::File(cx.logs.stderr()),
+            Place::Other(sink) => sink.clone(),
         };
-        sinks.push((*level, file));
+        sinks.push((*level, sink));
     }
     Ok(ErrorLog::new(sinks))
 }

@@ -16,6 +16,7 @@ use crate::http::{Value, Variable};
 use crate::net::Level;
 use crate::http::host::Name;
 
+mod files;
 pub mod listen;
 pub mod logs;
 mod resolver;
@@ -135,6 +136,7 @@ impl super::Module for Module {
         on("limit_rate_after", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.limit_rate_after)),
         on("chunked_transfer_encoding", SCOPES, 1..=1, |c, a| a.set(&mut c.core.chunked_transfer_encoding)),
         // Responses.
+        on("auth_delay", SCOPES, 1..=1, |c, a| a.set(&mut c.core.auth_delay)),
         on("satisfy", SCOPES, 1..=1, |c, a| pick(a, &mut c.core.satisfy_any, &[("all", false), ("any", true)])),
         many("internal", LOCATION, 0..=0, |c, _| {
             c.core.internal.0 = true;
@@ -147,6 +149,10 @@ impl super::Module for Module {
         on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
+        on("early_hints", SCOPES, 1..=255, |c, a| {
+            c.core.early_hints = a.words().map(|word| Value::read(word, a)).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
         on("post_action", SCOPES_IF, 1..=1, |c, a| {
             c.core.post_action = Some(Bytes::copy_from_slice(a.word(0)));
             Ok(())
@@ -196,7 +202,8 @@ impl super::Module for Module {
         on("directio_alignment", SCOPES, 1..=1, |_, a| a.set(&mut Offset(0))),
         on("aio", SCOPES, 1..=1, aio),
         on("aio_write", SCOPES, 1..=1, |_, a| a.set(&mut false)),
-        on("open_file_cache", SCOPES, 1..=2, open_file_cache),
+        on("disable_symlinks", SCOPES, 1..=2, files::disable_symlinks),
+        on("open_file_cache", SCOPES, 1..=2, files::open_file_cache),
         on("open_file_cache_valid", SCOPES, 1..=1, |_, a| a.set(&mut Seconds(0))),
         on("open_file_cache_min_uses", SCOPES, 1..=1, ignored_number),
         on("open_file_cache_errors", SCOPES, 1..=1, |_, a| a.set(&mut false)),
@@ -213,8 +220,11 @@ impl super::Module for Module {
         conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx));
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
-        conf.core.client_body_temp_path = cx.env.prefix.join(&conf.core.client_body_temp_path);
-        cx.env.temp_paths.insert(conf.core.client_body_temp_path.clone());
+        let bodies = &mut conf.core.client_body_temp_path.path;
+        if bodies.as_os_str().is_empty() {
+            *bodies = cx.env.temp_path("client_body");
+        }
+        cx.env.makes(bodies);
         // Locals do not survive a clone, but the value itself moves.
         conf.core.location = conf.place.0.name;
         Ok(conf.core)
@@ -255,27 +265,6 @@ fn aio(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         word if word.starts_with(b"threads=") => Ok(()),
         _ => Err(Problem::tail("invalid value").at(0)),
     }
-}
-
-fn open_file_cache(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    let mut max = false;
-    for (index, word) in args.words().enumerate() {
-        let valid = match (word.strip_prefix(b"max="), word.strip_prefix(b"inactive=")) {
-            (Some(number), _) => {
-                max = true;
-                units::number(number).is_some_and(|number| number > 0)
-            }
-            (_, Some(time)) => units::sec(time).is_some(),
-            _ => {
-                max = true;
-                word == b"off"
-            }
-        };
-        if !valid {
-            return Err(Problem::new(format!("invalid \"open_file_cache\" parameter \"{}\"", text(word))).at(index));
-        }
-    }
-    if max { Ok(()) } else { Err(Problem::new("\"open_file_cache\" must have the \"max\" parameter")) }
 }
 
 fn root(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {

@@ -14,7 +14,9 @@ use crate::net::{Level, clock};
 pub const VARIABLES: &[Variable<Core>] = &[
     // The request line.
     variable("request", |_, r, _, out| put(out, &r.line)),
-    variable("request_method", |_, r, _, out| put(out, &r.method_name)),
+    variable("request_method", |_, r, _, out| {
+        put(out, r.origin.as_ref().map_or(&r.method_name, |origin| &origin.method_name))
+    }),
     variable("request_uri", |_, r, _, out| put(out, &r.target)),
     variable("server_protocol", |_, r, _, out| put(out, protocol(r))),
     variable("uri", |_, r, _, out| put(out, &r.uri)),
@@ -47,8 +49,8 @@ pub const VARIABLES: &[Variable<Core>] = &[
         None => put(out, r.peer_text()),
     }),
     variable("remote_user", |_, r, _, out| {
-        let user = basic_user(r);
-        user.is_some_and(|user| put(out, &user))
+        let user = crate::http::basic::credentials(r);
+        user.is_some_and(|(user, _)| put(out, &user))
     }),
     variable("server_addr", |_, r, _, out| match r.client.local {
         Some(local) => put(out, local.ip().to_string().as_bytes()),
@@ -81,8 +83,8 @@ pub const VARIABLES: &[Variable<Core>] = &[
         _ => false,
     }),
     variable("pipe", |_, r, _, out| put(out, if r.pipelined { b"p" } else { b"." })),
-    variable("scheme", |_, _, _, out| put(out, b"http")),
-    variable("https", |_, _, _, out| put(out, b"")),
+    variable("scheme", |_, r, _, out| put(out, if r.is_tls() { b"https" } else { b"http" })),
+    variable("https", |_, r, _, out| put(out, if r.is_tls() { b"on" } else { b"" })),
     // Files.
     variable("document_root", |core, r, _, out| put(out, &core.document_root(r))),
     variable("realpath_root", |core, r, _, out| {
@@ -182,18 +184,6 @@ fn cookie(request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {
         key.eq_ignore_ascii_case(name).then(|| value.strip_prefix(b"=")).flatten()
     });
     found.is_some_and(|value| put(out, value))
-}
-
-/// The user of `Authorization: Basic`, whether the password is right or not.
-fn basic_user(request: &Request) -> Option<Vec<u8>> {
-    let value = request.headers.get(Known::Authorization)?;
-    let (scheme, encoded) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    let decoded = crate::http::escape::base64(encoded.trim_ascii())?;
-    let end = decoded.iter().position(|&b| b == b':')?;
-    decoded.get(..end).map(<[u8]>::to_vec)
 }
 
 fn sent_http(core: &Core, request: &Request, name: &[u8], out: &mut Vec<u8>) -> bool {

@@ -76,6 +76,10 @@ impl Deflated {
 }
 
 impl Source for Deflated {
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
+        self.body.poll_ahead(cx, queued);
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
         loop {
             match self.then {

@@ -1,6 +1,7 @@
 //! `access_log` and `log_format`: <https://nginx.org/en/docs/http/ngx_http_log_module.html>
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,14 +11,16 @@ use bytes::Bytes;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
-use crate::conf::load::os_error;
+use crate::conf::load::{cannot_open, os_error};
 use crate::conf::{Args, Contexts, Diag, Directive, Env, Field, List, Problem, many, on, units};
-use crate::http::{Request, Value};
-use crate::net::{Level, LogFile};
+use crate::http::{Request, Value, syslog};
+use crate::net::{Level, LogFile, Syslog};
 
+mod cache;
 mod format;
 mod pending;
 
+use cache::Cache;
 pub use format::Format;
 pub use pending::{Buffering, finish, flush};
 
@@ -43,6 +46,13 @@ pub enum Written {
     },
 }
 
+/// Settings of a scope.
+#[derive(Clone, Debug, Default)]
+pub struct Conf {
+    logs: List<Written>,
+    cache: Option<Arc<Cache>>,
+}
+
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -50,6 +60,8 @@ pub enum Place {
     File(PathBuf, Option<Buffering>),
     /// A path with variables.
     Path(Value),
+    /// A syslog server.
+    Syslog(Arc<Syslog>),
 }
 
 /// A log that requests write to.
@@ -63,7 +75,8 @@ pub struct Log {
 #[derive(Debug)]
 enum Sink {
     File(Arc<LogFile>, Option<Buffering>),
-    Path(Value),
+    Path(Value, Option<Arc<Cache>>),
+    Syslog(Arc<Syslog>),
 }
 
 /// The formats by name.
@@ -75,14 +88,17 @@ const GZIP_BUFFER: u64 = 64 << 10;
 const LOG_FORMAT: &str = "log_format";
 
 impl super::Module for Module {
-    type Conf = List<Written>;
+    type Conf = Conf;
     type Main = Formats;
     type Loc = Vec<Log>;
     const PHASES: Phases = Phases::LOG;
 
-    const DIRECTIVES: &'static [Directive<List<Written>>] = &[
-        many("access_log", PLACES, 1..=255, access_log),
-        on("open_log_file_cache", Contexts::SCOPES, 1..=4, |_, a| open_log_file_cache(a)),
+    const DIRECTIVES: &'static [Directive<Conf>] = &[
+        many("access_log", PLACES, 1..=255, |c, a| access_log(&mut c.logs, a)),
+        on("open_log_file_cache", Contexts::SCOPES, 1..=4, |c, a| {
+            c.cache = cache::read(a)?;
+            Ok(())
+        }),
     ];
     const MAIN_DIRECTIVES: &'static [Directive<Formats>] = &[many(LOG_FORMAT, Contexts::HTTP, 2..=255, log_format)];
 
@@ -90,18 +106,19 @@ impl super::Module for Module {
         formats.push((Bytes::from_static(COMBINED), Format::combined(&mut env.names)));
     }
 
-    fn seal(conf: List<Written>, formats: &Formats, cx: &mut Seal<'_>) -> Result<Vec<Log>, Diag> {
-        if conf.is_empty() {
+    fn seal(conf: Conf, formats: &Formats, cx: &mut Seal<'_>) -> Result<Vec<Log>, Diag> {
+        if conf.logs.is_empty() {
             return Ok(default(formats, cx).into_iter().collect());
         }
         let mut logs = Vec::new();
-        for written in &*conf {
+        for written in &*conf.logs {
             match written {
                 Written::Off => return Ok(Vec::new()),
                 Written::Log { place, format, filter } => {
                     let sink = match place {
                         Place::File(path, buffering) => Sink::File(cx.logs.open(path)?, *buffering),
-                        Place::Path(path) => Sink::Path(path.clone()),
+                        Place::Path(path) => Sink::Path(path.clone(), conf.cache.clone()),
+                        Place::Syslog(server) => Sink::Syslog(Arc::clone(server)),
                     };
                     logs.push(Log { sink, format: find(formats, format), filter: filter.clone() });
                 }
@@ -141,28 +158,32 @@ impl Log {
         }
         match &self.sink {
             Sink::File(file, buffering) => pending::add(file, *buffering, |out| self.format.write(request, out)),
-            Sink::Path(path) => self.write_to(&path.get(request), request),
+            Sink::Path(path, cache) => self.write_to(Path::new(OsStr::from_bytes(&path.get(request))), cache.as_deref(), request),
+            Sink::Syslog(server) => {
+                let mut line = Vec::new();
+                self.format.write(request, &mut line);
+                if !server.send(server.severity, line.strip_suffix(b"\n").unwrap_or(&line)) {
+                    request.log(Level::Warn, "send() to syslog failed while logging request");
+                }
+            }
         }
     }
 
-    /// Opens, writes and closes a file whose path holds variables; it must lie in a tree that exists.
-    fn write_to(&self, path: &[u8], request: &Request) {
+    /// Appends to a file whose path holds variables; it must lie in a tree that exists.
+    fn write_to(&self, path: &Path, cache: Option<&Cache>, request: &Request) {
         let root = request.core().document_root(request);
-        let shown = |path: &[u8]| text(path).into_owned();
         if let Err(error) = std::fs::metadata(OsStr::from_bytes(&root)) {
-            let problem = format!("testing \"{}\" existence failed ({})", shown(&root), os_error(&error));
+            let problem = format!("testing \"{}\" existence failed ({})", text(&root), os_error(&error));
             return request.log(Level::Error, &problem);
         }
-        match LogFile::open(Path::new(OsStr::from_bytes(path))) {
-            Ok(file) => {
-                let mut line = Vec::new();
-                self.format.write(request, &mut line);
-                file.write(&line);
-            }
-            Err(error) => {
-                let problem = format!("open() \"{}\" failed ({}) while logging request", shown(path), os_error(&error));
-                request.log(Level::Crit, &problem);
-            }
+        let mut line = Vec::new();
+        self.format.write(request, &mut line);
+        let written = match cache {
+            Some(cache) => cache.write(path, &line),
+            None => cache::append(path).and_then(|mut file| file.write_all(&line)),
+        };
+        if let Err(error) = written {
+            request.log(Level::Crit, &format!("{} while logging request", cannot_open(path, &error)));
         }
     }
 }
@@ -184,9 +205,6 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
     if word == b"off" {
         logs.push(Written::Off);
         return args.get(1).map_or(Ok(()), |word| Err(invalid(word, 1)));
-    }
-    if word.starts_with(b"syslog:") {
-        return Err(Problem::new(format!("access_log to \"{}\" is not supported yet", text(word))).at(0));
     }
     let format = args.get(1).unwrap_or(COMBINED);
     let at = args.directive().end;
@@ -227,6 +245,12 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
 }
 
 fn place(word: &[u8], buffering: Option<Buffering>, args: &mut Args<'_>) -> Result<Place, Problem> {
+    if let Some(parameters) = word.strip_prefix(b"syslog:") {
+        if buffering.is_some() {
+            return Err(Problem::new("logs to syslog cannot be buffered").at(0));
+        }
+        return Ok(Place::Syslog(syslog::read(parameters, args).map_err(|problem| problem.at(0))?));
+    }
     if word.contains(&b'$') {
         if buffering.is_some() {
             return Err(Problem::new("buffered logs cannot have variables in name").at(0));
@@ -235,28 +259,4 @@ fn place(word: &[u8], buffering: Option<Buffering>, args: &mut Args<'_>) -> Resu
         return Ok(Place::Path(Value::read(path.as_os_str().as_bytes(), args)?));
     }
     Ok(Place::File(args.env.full_name(word), buffering))
-}
-
-/// Files with variables in their names are opened anew for every line; the cache is checked and not used.
-fn open_log_file_cache(args: &mut Args<'_>) -> Result<(), Problem> {
-    let (mut max, mut off) = (0, false);
-    for (index, word) in args.words().enumerate() {
-        let (name, value) = word.split_at(word.iter().position(|&b| b == b'=').map_or(word.len(), |at| at + 1));
-        let valid = match name {
-            b"max=" => units::number(value).inspect(|number| max = *number).is_some(),
-            b"min_uses=" => units::number(value).is_some(),
-            b"inactive=" | b"valid=" => units::sec(value).is_some(),
-            _ => {
-                off = word == b"off";
-                off
-            }
-        };
-        if !valid {
-            return Err(Problem::new(format!("invalid \"open_log_file_cache\" parameter \"{}\"", text(word))).at(index));
-        }
-    }
-    if max == 0 && !off {
-        return Err(Problem::new("\"open_log_file_cache\" must have \"max\" parameter"));
-    }
-    Ok(())
 }

@@ -5,12 +5,12 @@ use parser::ast::Span;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
-use crate::conf::field::one_of;
+use crate::conf::field::{Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
 use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
-use crate::upstream::{self, Mount};
+use crate::upstream::{self, Mount, shared};
 
 mod cookie;
 mod head;
@@ -79,11 +79,13 @@ impl super::Module for Module {
             c.http_version = one_of(a.word(0), &versions).map_err(|problem| problem.at(0))?;
             Ok(())
         }),
-        on("proxy_pass_trailers", SCOPES, 1..=1, |c, a| a.set(&mut c.upstream.pass_trailers)),
         many("proxy_redirect", SCOPES, 1..=2, proxy_redirect),
         many("proxy_cookie_domain", SCOPES, 1..=2, |c, a| cookie::domain(&mut c.cookies, a)),
         many("proxy_cookie_path", SCOPES, 1..=2, |c, a| cookie::path(&mut c.cookies, a)),
         many("proxy_cookie_flags", SCOPES, 1..=4, |c, a| cookie::flags(&mut c.cookies, a)),
+        on("proxy_pass_trailers", SCOPES, 1..=1, |c, a| a.set(&mut c.upstream.pass_trailers)),
+        // A low-water mark for sending is not known to Linux.
+        on("proxy_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
         // Tuning of nginx's hash tables, which has no counterpart here.
         on("proxy_headers_hash_max_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
         on("proxy_headers_hash_bucket_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
@@ -100,6 +102,7 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        shared::check(&conf.upstream, "proxy")?;
         match conf.pass.0.clone() {
             Some(pass) => pass::seal(conf, &pass, cx).map(|loc| Some(Box::new(loc))),
             None => Ok(None),

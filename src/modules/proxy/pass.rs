@@ -7,11 +7,11 @@ use crate::conf::{Diag, Place};
 use crate::http::{Request, Value};
 use crate::modules::Seal;
 use crate::upstream::fields::Fields;
-use crate::upstream::target::{Destination, Scheme};
+use crate::upstream::target::{Destination, Prefix, Scheme};
 use crate::upstream::{Shared, Target};
 
 /// How `proxy_pass` writes its addresses.
-pub const SCHEME: Scheme = Scheme { name: "http://", required: true, uri: true, port: 80 };
+pub const SCHEME: Scheme = Scheme { name: "http://", prefix: Prefix::Must, uri: true, port: 80 };
 
 /// What requests read.
 pub struct Loc {
@@ -72,7 +72,7 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         fields: Fields::new(&conf.set_header, &head::DEFAULTS),
         redirects,
         cookies: conf.cookies,
-        shared: Shared::seal(conf.upstream, &HIDDEN),
+        shared: Shared::seal(conf.upstream, "proxy", &HIDDEN, cx.env)?,
     })
 }
 

@@ -43,8 +43,8 @@ impl Protocol for Http1<'_> {
     fn head(&mut self, buf: &mut BytesMut, _: &Request) -> Result<Option<ReplyHead>, String> {
         loop {
             let Some(head) = wire::http(buf, self.head)? else { return Ok(None) };
-            // Interim responses but the change of protocols are read over.
-            if !(100..200).contains(&head.status) || head.status == 101 {
+            // Interim responses but hints and the change of protocols are read over.
+            if !(100..200).contains(&head.status) || matches!(head.status, 101 | 103) {
                 return Ok(Some(head));
             }
         }
@@ -54,9 +54,12 @@ impl Protocol for Http1<'_> {
         self.loc.http2
     }
 
-    fn uri<'a>(&self, sent: &'a [u8]) -> &'a [u8] {
-        let line = sent.split(|&b| b == b'\r').next().unwrap_or_default();
-        line.split(|&b| b == b' ').nth(1).unwrap_or_default()
+    fn uri(&self, sent: &Bytes) -> Bytes {
+        let mut spaces = memchr::memchr_iter(b' ', sent);
+        match (spaces.next(), spaces.next()) {
+            (Some(first), Some(second)) => sent.slice(first + 1..second),
+            _ => Bytes::new(),
+        }
     }
 
     fn piece(&self, bytes: Bytes, last: bool, to: &mut Writer<'_>) {

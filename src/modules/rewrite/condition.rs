@@ -1,8 +1,7 @@
 //! The condition of an `if`: <https://nginx.org/en/docs/http/ngx_http_rewrite_module.html#if>
 
-use std::os::unix::ffi::OsStrExt;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +10,8 @@ use crate::conf::args::text;
 use crate::conf::names::VarId;
 use crate::conf::{Args, Field, Problem};
 use crate::http::pattern::Pattern;
-use crate::http::{Request, Value};
+use crate::http::{Request, Value, disk};
+use crate::net::Level;
 
 /// Slots of a pattern's named groups.
 pub type Groups = Vec<(u16, VarId)>;
@@ -83,8 +83,7 @@ impl Condition {
                 matches(request, &subject, pattern, groups) == *expected
             }
             Condition::File(path, kind, expected) => {
-                let path = path.get(request);
-                is(Path::new(std::ffi::OsStr::from_bytes(&path)), *kind) == *expected
+                is(request, &path.get(request), *kind) == *expected
             }
         }
     }
@@ -145,8 +144,16 @@ fn inside<'a>(args: &Args<'a>) -> Result<Vec<&'a [u8]>, Problem> {
     Ok(words)
 }
 
-fn is(path: &Path, kind: Kind) -> bool {
-    let Ok(found) = path.metadata() else { return false };
+fn is(request: &Request, path: &[u8], kind: Kind) -> bool {
+    let found = match disk::stat(request, path) {
+        Ok(found) => found,
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename) {
+                disk::log(request, Level::Crit, "stat()", path, &error);
+            }
+            return false;
+        }
+    };
     match kind {
         Kind::Plain => found.is_file(),
         Kind::Directory => found.is_dir(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::h1::inbound::read_part;
@@ -16,16 +16,6 @@ use crate::net::timer::within;
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 64 << 10;
-
-/// Adds a field, unless HTTP/2 has none of its kind.
-pub fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
-    const HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
-    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        && !HOP.contains(&name.as_str())
-    {
-        map.append(name, value);
-    }
-}
 
 /// Sends bodies.
 pub struct Sender {
@@ -83,7 +73,7 @@ impl Sender {
         let (own, of_body) = (has_trailers.then(own), body.trailers());
         let mut map = HeaderMap::new();
         for field in of_body.iter().chain(&own).flat_map(Headers::iter) {
-            append(&mut map, field.name, field.value);
+            side::append(&mut map, field.name, field.value);
         }
         if map.is_empty() {
             return self.data(held, true).await;

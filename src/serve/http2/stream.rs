@@ -14,7 +14,7 @@ use super::send::Sender;
 use crate::http::fields::{self, Sink};
 use crate::http::flow::{Cause, Fault};
 use crate::http::h1::Inbound;
-use crate::http::h2::{Incoming, Side};
+use crate::http::h2::{Incoming, Side, append};
 use crate::http::{Body, Request, Response};
 use crate::net::{Level, clock};
 use crate::serve::{answer, build, phases};
@@ -125,8 +125,8 @@ impl Sink for Fields {
     fn field(&mut self, name: &[u8], value: &[&[u8]]) {
         self.size += (name.len() + value.iter().map(|part| part.len()).sum::<usize>()) as u64;
         match value {
-            [one] => super::send::append(&mut self.map, name, one),
-            parts => super::send::append(&mut self.map, name, &parts.concat()),
+            [one] => append(&mut self.map, name, one),
+            parts => append(&mut self.map, name, &parts.concat()),
         }
     }
 }

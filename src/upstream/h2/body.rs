@@ -1,5 +1,6 @@
 //! The body of an HTTP/2 server's reply, with what is left of the request (RFC 9113 §8.1).
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use h2::RecvStream;
 use super::{Upload, fault, headers};
 use crate::http::{Body, Cause, Chunk, Fault, Headers, Source, Stage};
 use crate::net::timer::Limit;
-use crate::upstream::Conf;
+use crate::upstream::Shared;
 use crate::upstream::reply::End;
+use crate::upstream::shared::Names;
 
 /// A stream whose head was read.
 pub struct Frames {
@@ -25,15 +27,15 @@ impl Frames {
 }
 
 /// The body of a reply, and what becomes of its connection.
-pub fn body(frames: Frames, end: End, conf: &Conf) -> Body {
+pub fn body(frames: Frames, end: End, shared: &Shared) -> Body {
+    let conf = &shared.conf;
     Body::Stream(Box::new(Stream {
         frames,
         end,
         timeout: conf.read_timeout,
         limit: Limit::default(),
         flush: (!conf.buffering).then_some(false),
-        trailers: None,
-        pass_trailers: conf.pass_trailers,
+        hidden: conf.pass_trailers.then(|| Arc::clone(&shared.hidden)),
         read: false,
         done: false,
     }))
@@ -46,8 +48,8 @@ struct Stream {
     limit: Limit,
     /// Whether what was passed on must leave before more comes; nothing where it may wait.
     flush: Option<bool>,
-    trailers: Option<Headers>,
-    pass_trailers: bool,
+    /// Trailers that are kept back, where others pass.
+    hidden: Option<Arc<Names>>,
     /// Whether all of the body came, and perhaps not its trailers.
     read: bool,
     done: bool,
@@ -79,7 +81,10 @@ impl Source for Stream {
     }
 
     fn trailers(&mut self) -> Option<Headers> {
-        self.trailers.take()
+        let hidden = self.hidden.as_ref()?;
+        let mut fields = self.end.attempts.trailers.borrow().clone();
+        fields.retain(|field| !hidden.has(field.known, field.name));
+        Some(fields)
     }
 }
 
@@ -104,9 +109,7 @@ impl Stream {
         }
         match ready!(incoming.poll_trailers(cx)) {
             Ok(map) => {
-                if self.pass_trailers {
-                    self.trailers = map.as_ref().map(headers);
-                }
+                *self.end.attempts.trailers.borrow_mut() = map.as_ref().map(headers).unwrap_or_default();
                 self.done = true;
                 self.end.keep_alive = self.frames.upload.is_done();
                 self.end.finish();

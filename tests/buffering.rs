@@ -1,0 +1,203 @@
+//! Slow clients and the upstream servers behind them: who waits for whom, and what that costs in memory.
+//!
+//! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>
+#![cfg(test)]
+
+mod kit;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kit::process::{TempDir, free_port};
+use kit::server::{Server, nginx_rs};
+
+const MIB: usize = 1 << 20;
+
+/// An upstream that answers every request with `size` bytes and tells when it is rid of them.
+fn upstream(size: usize, head: &'static str) -> (u16, Receiver<Instant>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let (done, told) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let done = done.clone();
+            thread::spawn(move || send(stream, size, head, &done));
+        }
+    });
+    (port, told)
+}
+
+fn send(mut stream: TcpStream, size: usize, head: &str, done: &Sender<Instant>) -> Option<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        request.extend(byte);
+    }
+    stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {size}\r\n\r\n").as_bytes()).ok()?;
+    let (block, mut sent) = (block(), 0);
+    while sent < size {
+        let piece = &block[..block.len().min(size - sent)];
+        stream.write_all(piece).ok()?;
+        sent += piece.len();
+    }
+    done.send(Instant::now()).ok()
+}
+
+/// What bodies repeat; its length is a prime, so that no buffer's size divides it.
+fn block() -> Vec<u8> {
+    (0..65521usize).map(|at| u8::try_from((at ^ (at >> 8)) & 0xff).unwrap_or_default()).collect()
+}
+
+/// Whether `bytes` are what stands behind the first `start` bytes of a body.
+fn is_right(block: &[u8], start: usize, mut bytes: &[u8]) -> bool {
+    let mut at = start % block.len();
+    while !bytes.is_empty() {
+        let len = bytes.len().min(block.len() - at);
+        if bytes[..len] != block[at..at + len] {
+            return false;
+        }
+        (bytes, at) = (&bytes[len..], 0);
+    }
+    true
+}
+
+fn front(name: &str, port: u16, location: &str) -> (TempDir, Server) {
+    let (dir, listen) = (TempDir::new(name), free_port());
+    let site = dir.path().join("site.conf");
+    let text = format!(
+        "server {{ listen 127.0.0.1:{listen} sndbuf=64k; access_log off; error_log {0}/error.log info;\n\
+         client_body_temp_path {0}/body; client_max_body_size 0; send_timeout 30s;\n\
+         location / {{ proxy_pass http://127.0.0.1:{port}; proxy_temp_path {0}/proxy 1 2; {location} }} }}\n",
+        dir.path().display()
+    );
+    std::fs::write(&site, text).expect("a writable prefix");
+    let server = Server::start(&nginx_rs(), &site, dir.path(), listen);
+    (dir, server)
+}
+
+fn error_log(dir: &TempDir) -> String {
+    std::fs::read_to_string(dir.path().join("error.log")).unwrap_or_default()
+}
+
+/// A client that has asked and read nothing yet.
+fn ask(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("a request");
+    stream
+}
+
+/// Reads the rest of a response and holds its body against the pattern; returns its length.
+fn check(mut stream: TcpStream) -> usize {
+    let (block, mut piece, mut bytes, mut at) = (block(), vec![0; 256 * 1024], Vec::new(), None);
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return at.unwrap_or_default(),
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
+            Err(error) => panic!("after {at:?} bytes: {error}"),
+        }
+        if at.is_none() {
+            let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") else { continue };
+            bytes.drain(..end + 4);
+            at = Some(0);
+        }
+        let start = at.unwrap_or_default();
+        assert!(is_right(&block, start, &bytes), "wrong behind {start}");
+        at = Some(start + bytes.len());
+        bytes.clear();
+    }
+}
+
+#[test]
+fn a_slow_client_holds_no_upstream_and_little_memory() {
+    let (port, told) = upstream(200 * MIB, "");
+    let (dir, server) = front("slow-client", port, "");
+    let before = server.memory();
+    let client = ask(&server);
+    told.recv_timeout(Duration::from_secs(30)).expect("the upstream is free although the client reads nothing");
+    let grown = server.memory().saturating_sub(before);
+    // A fraction of a MiB, but the kernel may count some of it in huge pages of 2 MiB.
+    assert!(grown < 16 * MIB, "{grown} bytes more in memory");
+    assert_eq!(check(client), 200 * MIB);
+    let log = error_log(&dir);
+    assert!(log.contains("[warn]") && log.contains("an upstream response is buffered to a temporary file "), "{log}");
+    assert!(log.contains(&format!("while reading upstream, client: 127.0.0.1, server: , request: \"GET / HTTP/1.1\", upstream: \"http://127.0.0.1:{port}/\"")), "{log}");
+}
+
+#[test]
+fn a_limited_rate_holds_no_upstream() {
+    let (port, told) = upstream(8 * MIB, "");
+    let (_dir, server) = front("limited", port, "limit_rate 4m;");
+    let client = ask(&server);
+    let reader = thread::spawn(move || check(client));
+    told.recv_timeout(Duration::from_millis(1500)).expect("the upstream is free at once");
+    assert_eq!(reader.join().expect("a reader"), 8 * MIB);
+}
+
+#[test]
+fn compressed_responses_are_read_ahead_too() {
+    let (port, told) = upstream(32 * MIB, "Content-Type: text/html\r\n");
+    let (_dir, server) = front("compressed", port, "gzip on; gzip_comp_level 1;");
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n").expect("a request");
+    told.recv_timeout(Duration::from_secs(30)).expect("the upstream is free although the client reads nothing");
+}
+
+#[test]
+fn the_file_has_an_end() {
+    for (name, location) in [
+        ("no-file", "proxy_max_temp_file_size 0;"),
+        ("small-file", "proxy_max_temp_file_size 1m;"),
+        ("unbuffered", "proxy_buffering off;"),
+    ] {
+        let (port, told) = upstream(32 * MIB, "");
+        let (dir, server) = front(name, port, location);
+        let client = ask(&server);
+        assert!(told.recv_timeout(Duration::from_millis(700)).is_err(), "{name}: the upstream waits for the client");
+        assert_eq!(check(client), 32 * MIB, "{name}");
+        assert_eq!(error_log(&dir).contains("temporary file"), name == "small-file");
+    }
+}
+
+#[test]
+fn the_upstream_may_ask_not_to_be_buffered() {
+    let (port, told) = upstream(32 * MIB, "X-Accel-Buffering: no\r\n");
+    let (_dir, server) = front("accel-buffering", port, "");
+    let client = ask(&server);
+    assert!(told.recv_timeout(Duration::from_millis(700)).is_err(), "the upstream waits for the client");
+    assert_eq!(check(client), 32 * MIB);
+}
+
+#[test]
+fn a_slow_upload_holds_no_upstream() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let (dir, server) = front("slow-upload", port, "");
+    listener.set_nonblocking(true).expect("a listener that does not wait");
+    let mut client = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let size = 2 * MIB;
+    write!(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").expect("a head");
+    for at in 0..8 {
+        assert!(listener.accept().is_err(), "the upstream is asked after {at} eighths of the body");
+        client.write_all(&vec![b'x'; size / 8]).expect("a piece");
+        thread::sleep(Duration::from_millis(50));
+    }
+    listener.set_nonblocking(false).expect("a listener that waits");
+    let (mut upstream, _) = listener.accept().expect("the request");
+    let (mut received, mut piece) = (0, vec![0; MIB]);
+    while received < size {
+        let n = upstream.read(&mut piece).expect("the body");
+        received += piece[..n].iter().filter(|b| **b == b'x').count();
+    }
+    upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("an answer");
+    let n = client.read(&mut piece).expect("an answer");
+    assert!(piece[..n].starts_with(b"HTTP/1.1 204"));
+    assert!(
+        error_log(&dir).contains("[warn]")
+            && error_log(&dir).contains("a client request body is buffered to a temporary file ")
+    );
+}
