@@ -48,8 +48,10 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
-    /// Counts it.
-    pub open: Open,
+    /// The stream of an HTTP/2 connection that this stands for.
+    pub h2: Option<super::h2::Side>,
+    /// Counts it, unless it is a stream.
+    pub open: Option<Open>,
 }
 
 /// Where each group of a match stands in its subject.

@@ -15,6 +15,7 @@ use crate::conf::units;
 use crate::http::body::Tunnel;
 use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
+use crate::http::request::Version;
 use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Target, uri};
 use crate::net::{Level, clock};
 
@@ -203,7 +204,7 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
         let value = || Bytes::copy_from_slice(field.value);
         match field.known {
             Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
-            Known::Upgrade if request.headers.get(Known::Upgrade).is_none() => {}
+            Known::Upgrade if request.version >= Version::HTTP_20 => {}
             Known::ContentType => head.content_type = Some(value()),
             Known::Date | Known::Server => {
                 (head.has_date, head.has_server) =

@@ -132,6 +132,7 @@ fn peers(group: &Group, files: &dyn Files) -> Result<Peers, Diag> {
     Ok(Peers {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         name: group.name.clone(),
+        explicit: group.explicit,
         method: group.method.clone(),
         ring: tiers.first().map(|primary| group.method.ring(primary)).unwrap_or_default(),
         tiers: tiers.map(Tier::new),

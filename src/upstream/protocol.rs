@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::h2::Frames;
 use crate::http::attempts::Url;
 use crate::http::h1::write::Writer;
 use crate::http::headers::Field;
@@ -19,6 +20,11 @@ pub trait Protocol {
 
     /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
     fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String>;
+
+    /// Whether it is HTTP/2: what is sent is the head of HTTP/1 all the same, and `head` is not asked.
+    fn is_http2(&self) -> bool {
+        false
+    }
 
     /// Forgets what it knows of the try before.
     fn restart(&mut self) {}
@@ -54,6 +60,8 @@ pub enum Length {
     UntilClose,
     /// As a coding of the protocol's own has it.
     Coded(Box<dyn Decode>),
+    /// In the frames of an HTTP/2 stream.
+    Framed(Box<Frames>),
 }
 
 /// A coding of bodies.

@@ -80,7 +80,7 @@ pub struct Dialer {
 
 impl Conf {
     /// Reads certificates and keys; `prefix` is that of the protocol's directives, for messages.
-    pub fn seal(&self, prefix: &str, env: &mut Env) -> Result<Arc<Dialer>, Diag> {
+    pub fn seal(&self, prefix: &str, http2: bool, env: &mut Env) -> Result<Arc<Dialer>, Diag> {
         let general = |text: String| Diag::general(text, None);
         let (choices, warnings) = self.common.choices().map_err(general)?;
         let (identity, named) = self.identity(prefix, env).map_err(general)?;
@@ -92,7 +92,7 @@ impl Conf {
             }
         }
         let mut hash = DefaultHasher::new();
-        format!("{self:?}{trust:?}").hash(&mut hash);
+        format!("{self:?}{trust:?}{http2}").hash(&mut hash);
         identity.as_ref().map(|identity| &identity.cert).hash(&mut hash);
         let settings = config::Client {
             choices,
@@ -100,7 +100,7 @@ impl Conf {
             names_server: self.names_server,
             // A session must not be gone on with under another certificate.
             resumes: !self.no_reuse && named.is_none(),
-            alpn: Vec::new(),
+            alpn: if http2 { vec![b"h2".to_vec()] } else { Vec::new() },
         };
         let config = config::client(settings).map_err(|error| general(error.to_string()))?;
         Ok(Arc::new(Dialer {

@@ -2,12 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::head::{self, Sent};
+use super::head;
 use super::pass::{Loc, SCHEME};
 use super::{cookie, redirect};
 use crate::http::h1::write::Writer;
 use crate::http::headers::{Field, Known};
 use crate::http::{Body, Flow, Method, Request};
+use crate::upstream::fields::Sent;
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::Destination;
 use crate::upstream::{answer, inlet, wire};
@@ -30,7 +31,7 @@ pub async fn respond(loc: &Loc, request: &mut Request) -> Flow {
     answer::respond(&mut protocol, &loc.shared, &to.peers, &outgoing, request).await
 }
 
-/// HTTP/1.0 and 1.1.
+/// HTTP/1.0 and 1.1; HTTP/2 begins with the same head.
 struct Http1<'a> {
     loc: &'a Loc,
     /// Whether the request is a HEAD: its response has no body whatever its fields say.
@@ -51,6 +52,10 @@ impl Protocol for Http1<'_> {
                 return Ok(Some(head));
             }
         }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.loc.http2
     }
 
     fn uri(sent: &[u8]) -> &[u8] {
