@@ -85,9 +85,11 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
+        let mut buffers = conf.upstream.buffers;
+        buffers.size = buffers.size.max(conf.upstream.buffer_size);
         // Calls are streams: nothing waits for more on its way, and the status of a call is a trailer.
         let upstream =
-            upstream::Conf { buffering: false, request_buffering: false, pass_trailers: true, ..conf.upstream };
+            upstream::Conf { buffering: false, request_buffering: false, pass_trailers: true, buffers, ..conf.upstream };
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
             dialer: pass.dialer(&SCHEME, &upstream, ("grpc_", true), cx.env)?,
