@@ -25,6 +25,7 @@ pub mod shared;
 pub mod store;
 pub mod target;
 pub mod timing;
+pub mod uncached;
 pub mod wire;
 
 pub use conf::{Conf, Group};
