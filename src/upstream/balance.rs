@@ -47,7 +47,19 @@ impl Choice {
         let state = State::new(&peers.method, &peers.ring, request);
         let session = peers.sticky.as_ref().and_then(|sticky| sticky.id(request));
         let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
-        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, session, lesson: None, secure: None }
+        Self {
+            tries: tries.max(1),
+            peers,
+            tier: 0,
+            tried,
+            held: None,
+            state,
+            begun: None,
+            tag,
+            session,
+            lesson: None,
+            secure: None,
+        }
     }
 
     /// Has the response bind the client to the server that is held, where the group's clients stay.

@@ -157,14 +157,17 @@ impl Upstreams {
         }
         let (mut tiers, mut hosts) = ([Vec::new(), Vec::new()], Vec::new());
         let resolver = group.resolver.clone().or_else(|| self.given.resolver.0.clone());
-        let system = if resolver.is_none() && self.given.start_unresolved { Some(System::own(&*self.files)) } else { None };
+        let system =
+            if resolver.is_none() && self.given.start_unresolved { Some(System::own(&*self.files)) } else { None };
         for server in &group.servers {
             let [primary, backup] = &mut tiers;
             let tier = if server.backup { backup } else { primary };
             let (found, host) = self.find_server(server, system.as_ref())?;
             let place = host.is_some().then_some(hosts.len());
             hosts.extend(host);
-            tier.extend(found.into_iter().map(|(address, name)| Peer { host: place, ..Peer::new(server, address, name) }));
+            tier.extend(
+                found.into_iter().map(|(address, name)| Peer { host: place, ..Peer::new(server, address, name) }),
+            );
         }
         let timeout = group.resolver_timeout.or(self.given.resolver.1);
         let resolver = match (hosts.is_empty(), resolver, system) {
@@ -229,9 +232,8 @@ fn check(group: &Group, has_resolver: bool, env: &Env) -> Result<(), Diag> {
     let (name, at) = (String::from_utf8_lossy(&group.name), group.at.unwrap_or_default());
     if !group.zone {
         let place = env.sources.place(at);
-        let problem = format!(
-            "resolving names at run time requires upstream \"{name}\" in {place} to be in shared memory"
-        );
+        let problem =
+            format!("resolving names at run time requires upstream \"{name}\" in {place} to be in shared memory");
         return Err(Diag::general(problem, Some(at)));
     }
     if !has_resolver && group.resolver.is_none() {

@@ -174,7 +174,8 @@ impl Host {
         let (service, name) = (String::from_utf8_lossy(service), self.name());
         let found = resolver.service(&service, name).await;
         for (server, error) in &found.failed {
-            let problem = format!("{server} could not be resolved ({error}) while resolving service {service} of {name}");
+            let problem =
+                format!("{server} could not be resolved ({error}) while resolving service {service} of {name}");
             log.write(Level::Error, None, &problem);
         }
         let servers = found.servers.map(|servers| {

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Group, sticky};
 use super::balance::View;
 use super::peer::{Health, Peer, Tier};
+use super::{Group, sticky};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Directive, Field, Problem, on};

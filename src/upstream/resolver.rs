@@ -44,9 +44,8 @@ pub fn read(args: &mut Args<'_>) -> Result<Conf, Problem> {
             conf.ipv6 = flag(value)?;
         } else if let Some(value) = word.strip_prefix(b"local=") {
             let path = if value == b"on" { Path::new(SYSTEM).to_owned() } else { args.env.full_name(value) };
-            let system = System::read(&*args.env.files, &path).map_err(|error| {
-                Problem::new(crate::conf::load::cannot_open(&path, &error)).at(index)
-            })?;
+            let system = System::read(&*args.env.files, &path)
+                .map_err(|error| Problem::new(crate::conf::load::cannot_open(&path, &error)).at(index))?;
             conf.servers.extend(system.servers);
         } else if word.starts_with(b"status_zone=") {
             return Err(invalid());
@@ -110,7 +109,7 @@ impl System {
                 }
                 Some("search" | "domain") => system.search = words.map(str::to_owned).collect(),
                 Some("options") => {
-                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).last();
+                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).next_back();
                     system.ndots = ndots.unwrap_or(system.ndots);
                 }
                 _ => {}

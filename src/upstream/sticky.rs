@@ -128,16 +128,12 @@ impl Sticky {
         let Lesson { key, sid, new } = lesson;
         sessions.table.with(&key, |part| {
             drop_old(part, learn.timeout, false);
-            let last = now();
-            match part.get(&key) {
-                Some(session) => *session = Session { sid, last },
-                None if new => {
-                    if !part.insert(&key, Session { sid: sid.clone(), last }) {
-                        drop_old(part, learn.timeout, true);
-                        part.insert(&key, Session { sid, last });
-                    }
-                }
-                None => {}
+            let session = || Session { sid: sid.clone(), last: now() };
+            if let Some(known) = part.get(&key) {
+                *known = session();
+            } else if new && !part.insert(&key, session()) {
+                drop_old(part, learn.timeout, true);
+                part.insert(&key, session());
             }
         });
     }

@@ -2,7 +2,6 @@
 //! <https://nginx.org/en/docs/http/ngx_http_upstream_module.html#service>
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
@@ -73,7 +72,12 @@ impl Resolver {
     }
 
     /// Puts the servers of each priority in a row that begins at one of them, by their weights.
-    fn gather(&self, records: &[Record], found: Vec<(Result<Addresses, ResolveError>, Instant)>, until: Instant) -> Found {
+    fn gather(
+        &self,
+        records: &[Record],
+        found: Vec<(Result<Addresses, ResolveError>, Instant)>,
+        until: Instant,
+    ) -> Found {
         let until = found.iter().map(|(_, until)| *until).fold(until, Instant::min);
         let (mut servers, mut failed) = (Vec::new(), Vec::new());
         let paired: Vec<(&Record, Vec<IpAddr>)> = records
@@ -88,7 +92,8 @@ impl Resolver {
             })
             .collect();
         for group in paired.chunk_by(|(a, _), (b, _)| a.priority == b.priority) {
-            let share = |(record, addresses): &(&Record, Vec<IpAddr>)| u64::from(record.weight) * addresses.len() as u64;
+            let share =
+                |(record, addresses): &(&Record, Vec<IpAddr>)| u64::from(record.weight) * addresses.len() as u64;
             let mut left = clock::random() % group.iter().map(share).sum::<u64>().max(1);
             let first = group.iter().position(|one| {
                 let here = left < share(one);
@@ -123,15 +128,16 @@ impl Resolver {
 
 /// Runs all of them at the same time.
 async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Pin<Box<F>>, Option<F::Output>)> = futures.map(|future| (Box::pin(future), None)).collect();
+    let mut running: Vec<_> = futures.map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {
-        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
+        for (future, output) in running.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
             if let Poll::Ready(done) = future.as_mut().poll(cx) {
                 *output = Some(done);
             }
         }
-        if running.iter().all(|(_, output)| output.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    running.into_iter().filter_map(|(_, output)| output).collect()
+    outputs.into_iter().flatten().collect()
 }
