@@ -10,11 +10,20 @@ use bytes::Bytes;
 
 use super::method::{self, Method, State};
 use super::peer::{Board, Health, Peer, Peers, Tier};
-use super::sticky::Lesson;
+use super::sticky::{Lesson, Sticky};
 use super::{Conf, pool};
 use crate::http::Request;
 use crate::net::clock;
 use crate::net::tls::Dial;
+
+/// What binds a request to a server.
+struct Session {
+    sticky: Arc<Sticky>,
+    /// What the request says of it.
+    id: Option<Bytes>,
+    /// What is learnt when the server is given back.
+    lesson: Option<Lesson>,
+}
 
 /// One request's way through a group: what was tried and what is held now.
 pub struct Choice {
@@ -27,10 +36,8 @@ pub struct Choice {
     begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
     tag: usize,
-    /// What the request says of its session, where servers keep theirs.
-    session: Option<Bytes>,
-    /// What is learnt when the server is given back.
-    lesson: Option<Lesson>,
+    /// The client's session, where clients stay with their servers.
+    session: Option<Box<Session>>,
     /// How it talks TLS, where it does.
     pub secure: Option<Rc<Dial>>,
     /// Tries that are left.
@@ -45,7 +52,10 @@ impl Choice {
         let tries = usable(primary) + usable(backup);
         let tried = vec![false; primary.peers.len()];
         let state = State::new(&peers.method, &peers.ring, request);
-        let session = peers.sticky.as_ref().and_then(|sticky| sticky.id(request));
+        let session = peers.sticky.as_ref().map(|sticky| {
+            let (sticky, id) = (Arc::clone(sticky), sticky.id(request));
+            Box::new(Session { sticky, id, lesson: None })
+        });
         let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
         Self {
             tries: tries.max(1),
@@ -57,23 +67,24 @@ impl Choice {
             begun: None,
             tag,
             session,
-            lesson: None,
             secure: None,
         }
     }
 
     /// Has the response bind the client to the server that is held, where the group's clients stay.
     pub fn bind(&self, request: &mut Request) {
-        if let (Some(sticky), Some(peer)) = (&self.peers.sticky, self.peer()) {
-            sticky.bind(&peer.sid, request);
+        if let (Some(session), Some(peer)) = (&self.session, self.peer()) {
+            session.sticky.bind(&peer.sid, request);
         }
     }
 
     /// Learns the session that the reply tells of, once the server is given back or at once.
     pub fn learn(&mut self, request: &Request) {
-        if let (Some(sticky), Some(peer)) = (&self.peers.sticky, self.peer()) {
-            let lesson = sticky.lesson(self.session.as_ref(), &peer.sid, request);
-            self.lesson = lesson;
+        let held = self.peers.tiers.get(self.tier).zip(self.held);
+        if let (Some(session), Some((tier, index))) = (&mut self.session, held)
+            && let Some(peer) = tier.peers.get(index)
+        {
+            session.lesson = session.sticky.lesson(session.id.as_ref(), &peer.sid, request);
         }
     }
 
@@ -120,8 +131,10 @@ impl Choice {
     pub fn release(&mut self, failed: bool) {
         let Some(index) = self.held.take() else { return };
         self.tries = self.tries.saturating_sub(1);
-        if let (Some(lesson), Some(sticky)) = (self.lesson.take().filter(|_| !failed), &self.peers.sticky) {
-            sticky.learn(lesson);
+        if let Some(session) = &mut self.session
+            && let Some(lesson) = session.lesson.take().filter(|_| !failed)
+        {
+            session.sticky.learn(lesson);
         }
         let begun = self.begun.take();
         let tier = self.tier();
@@ -169,7 +182,7 @@ impl Choice {
         let tier = peers.tiers.get(self.tier)?;
         let now = clock::now().0.as_secs();
         let mut view = View { tier, health: tier.lock(), tried: &self.tried, now };
-        let bound = self.session.as_ref().and_then(|id| view.bound(&peers.sticky.as_ref()?.server(id)?));
+        let bound = self.session.as_ref().and_then(|session| view.bound(&session.sticky.server(session.id.as_ref()?)?));
         let index = if peers.is_single() {
             let (peer, health) = (tier.peers.first()?, view.health.get(0)?);
             bound.or_else(|| (!peer.down && has_room(peer, health)).then_some(0))?

@@ -264,3 +264,39 @@ impl Peers {
         matches!(&self.tiers, [primary, backup] if primary.peers.len() == 1 && backup.peers.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parser::ast::Span;
+
+    fn peer(last: u8, weight: u64) -> Peer {
+        let server = Server { weight, ..Server::new("app".into(), Span::default()) };
+        let address = std::net::SocketAddr::from(([127, 0, 0, last], 80));
+        Peer::new(&server, Endpoint::Inet(address), address.to_string().into())
+    }
+
+    #[test]
+    fn servers_that_stay_keep_what_is_known_of_them() {
+        let old = Tier::new(vec![peer(1, 1), peer(2, 1), peer(3, 1)]);
+        for index in 0..3 {
+            old.lock().get_mut(index).unwrap().conns = 10 + index as u64;
+        }
+        let new = Tier::after(vec![peer(3, 1), peer(2, 5), peer(4, 1)], &old);
+        let conns = |tier: &Tier| (0..3).map(|index| tier.lock().get(index).unwrap().conns).collect::<Vec<_>>();
+        assert_eq!(conns(&new), [12, 0, 0]);
+        let ids = |tier: &Tier| tier.peers.iter().map(|peer| peer.id).collect::<Vec<_>>();
+        assert_eq!(ids(&new).get(..2), Some(&[ids(&old)[2], ids(&old)[1]][..]));
+        // A request that began before still counts where it began.
+        old.lock().get_mut(2).unwrap().conns = 1;
+        old.lock().get_mut(0).unwrap().conns = 0;
+        assert_eq!((conns(&new), conns(&old)), (vec![1, 0, 0], vec![0, 11, 1]));
+        drop(old);
+        // Seats that nobody uses are taken again.
+        let next = Tier::after(vec![peer(5, 1), peer(6, 1)], &new);
+        drop(new);
+        assert_eq!(next.health.lock().unwrap().len(), 5);
+        drop(Tier::after(vec![peer(7, 1), peer(8, 1), peer(9, 1)], &next));
+        assert_eq!(next.health.lock().unwrap().len(), 5);
+    }
+}

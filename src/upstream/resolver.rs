@@ -156,3 +156,27 @@ pub fn is_in_hosts(files: &dyn Files, name: &str) -> bool {
         line.split_ascii_whitespace().skip(1).any(|known| known.eq_ignore_ascii_case(name))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::files::Snapshot;
+
+    #[test]
+    fn reads_what_the_system_says() {
+        let mut files = Snapshot::default();
+        let mut file = |path: &str, text: &[u8]| drop(files.read.insert(path.into(), Ok(text.into())));
+        let text =
+            "# a comment\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nsearch a.svc. b\noptions edns0 ndots:2\n";
+        file(SYSTEM, text.as_bytes());
+        file("/etc/hosts", b"127.0.0.1 localhost # web\n::1\tLOCALHOST ip6\n");
+        let system = System::own(&files);
+        assert_eq!(system.servers, [SocketAddr::from(([10, 0, 0, 1], 53))]);
+        assert_eq!(system.candidates("web"), ["web.a.svc", "web.b", "web"]);
+        assert_eq!(system.candidates("web.x.y"), ["web.x.y", "web.x.y.a.svc", "web.x.y.b"]);
+        assert_eq!(system.candidates("web."), ["web"]);
+        assert!(is_in_hosts(&files, "localhost") && is_in_hosts(&files, "IP6") && !is_in_hosts(&files, "web"));
+        let none = System::own(&Snapshot::default());
+        assert_eq!((none.servers, none.search.len(), none.ndots), (vec![([127, 0, 0, 1], 53).into()], 0, 1));
+    }
+}
