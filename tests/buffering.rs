@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::process::{TempDir, free_port};
+use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
 
 const MIB: usize = 1 << 20;
@@ -71,7 +71,7 @@ fn front(name: &str, port: u16, location: &str) -> (TempDir, Server) {
     let text = format!(
         "server {{ listen 127.0.0.1:{listen} sndbuf=64k; access_log off; error_log {0}/error.log info;\n\
          client_body_temp_path {0}/body; client_max_body_size 0; send_timeout 30s;\n\
-         location / {{ proxy_pass http://127.0.0.1:{port}; proxy_temp_path {0}/proxy 1 2; {location} }} }}\n",
+         location / {{ proxy_pass http://127.0.0.1:{port}; proxy_temp_path {0}/temp 1 2; {location} }} }}\n",
         dir.path().display()
     );
     std::fs::write(&site, text).expect("a writable prefix");
@@ -170,6 +170,32 @@ fn the_upstream_may_ask_not_to_be_buffered() {
     let client = ask(&server);
     assert!(told.recv_timeout(Duration::from_millis(700)).is_err(), "the upstream waits for the client");
     assert_eq!(check(client), 32 * MIB);
+}
+
+#[test]
+fn a_client_that_leaves_holds_no_upstream() {
+    for (name, location, closed) in [
+        ("left", "", true),
+        ("left-unbuffered", "proxy_buffering off;", true),
+        ("left-gzip", "gzip on;", true),
+        ("left-ignored", "proxy_ignore_client_abort on;", false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (dir, server) = front(name, listener.local_addr().expect("an address").port(), location);
+        let client = ask(&server);
+        let (mut upstream, _) = listener.accept().expect("the request");
+        upstream.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout");
+        let _ = upstream.read(&mut [0; 4096]).expect("the request");
+        write!(upstream, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\nsome")
+            .expect("a head");
+        thread::sleep(Duration::from_millis(100));
+        drop(client);
+        assert_eq!(upstream.read(&mut [0; 16]).ok(), closed.then_some(0), "{name}");
+        let left = "client prematurely closed connection, so upstream connection is closed too";
+        let logged = || error_log(&dir).contains(left).then_some(());
+        let limit = Duration::from_millis(if closed { 5000 } else { 100 });
+        assert_eq!(until(limit, logged).is_some(), closed, "{name}: {}", error_log(&dir));
+    }
 }
 
 #[test]

@@ -29,18 +29,21 @@ fn django_is_served_as_nginx_serves_it() {
     let ours = server::nginx_rs();
     let theirs = server::nginx();
 
-    let mut found = Vec::new();
-    if let Some(theirs) = &theirs {
-        let expected = compare::run(&demo, theirs, "nginx");
-        found = expected.differences(&compare::run(&demo, &ours, "nginx-rs"));
-        say(&format!("django: {} requests, {} differences", expected.len(), found.len()));
+    let (ways, mut found) = (demo.ways(), Vec::new());
+    for &way in &ways {
+        let Some(theirs) = &theirs else { break };
+        let expected = compare::run(&demo, theirs, "nginx", way);
+        let differences = expected.differences(&compare::run(&demo, &ours, "nginx-rs", way));
+        say(&format!("django over {}: {} requests, {} differences", way.socket, expected.len(), differences.len()));
+        found.extend(differences);
     }
 
     demo.reset();
-    let server = demo.serve(&ours, "browser");
+    let way = *ways.first().expect("gunicorn");
+    let server = demo.serve(&ours, "browser", way);
     let heard = websocket::talk(server.port).expect("a conversation through nginx-rs");
     if let Some(theirs) = &theirs {
-        let reference = demo.serve(theirs, "nginx-websocket");
+        let reference = demo.serve(theirs, "nginx-websocket", way);
         assert_eq!(heard, websocket::talk(reference.port).expect("a conversation through nginx"));
     }
 

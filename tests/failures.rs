@@ -49,7 +49,7 @@ fn front(name: &str, http: &str, locations: &str) -> (TempDir, Server) {
     let site = dir.path().join("site.conf");
     let text = format!(
         "{http} server {{ listen 127.0.0.1:{port}; access_log off; error_log {0}/error.log info;\n\
-         proxy_read_timeout 400ms; proxy_send_timeout 400ms; proxy_connect_timeout 2s; {locations} }}\n",
+         proxy_read_timeout 1500ms; proxy_send_timeout 1500ms; proxy_connect_timeout 2s; {locations} }}\n",
         dir.path().display()
     );
     std::fs::write(&site, text).expect("a writable prefix");

@@ -27,6 +27,7 @@ struct Place {
     addr: Endpoint,
     options: Options,
     proxy_protocol: bool,
+    http2: bool,
     ssl: bool,
     /// What the `listen`s so far say connections begin with.
     protocols: Protocols,
@@ -53,6 +54,7 @@ pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>
             addr: place.addr,
             options: place.options,
             proxy_protocol: place.proxy_protocol,
+            http2: place.http2,
             ssl: place.ssl,
             servers: place.names,
             default: place.default,
@@ -76,6 +78,7 @@ fn add(
                 addr: at.clone(),
                 options: Options::default(),
                 proxy_protocol: false,
+                http2: false,
                 ssl: false,
                 protocols: Protocols::default(),
                 explicit_default: false,
@@ -104,6 +107,7 @@ fn add(
         place.default = Arc::clone(&candidate.server);
     }
     place.proxy_protocol |= listen.proxy_protocol;
+    place.http2 |= listen.http2;
     place.ssl |= listen.ssl;
     name(place, candidate, at, env);
     Ok(())

@@ -58,10 +58,26 @@ impl Attempts {
         self.notes.borrow_mut().push((level, text));
     }
 
+    /// Whether there is something to be logged.
+    pub fn has_notes(&self) -> bool {
+        !self.notes.borrow().is_empty()
+    }
+
     /// Takes what is to be logged.
     pub fn take_notes(&self) -> Vec<(Level, String)> {
         self.notes.take()
     }
+}
+
+/// The URL that was asked of a server: scheme and URI, with the server's name between them.
+#[derive(Debug)]
+pub struct Url {
+    /// `http://` or its like.
+    pub scheme: &'static str,
+    /// What was sent.
+    pub sent: Bytes,
+    /// The URI in it.
+    pub uri: fn(&[u8]) -> &[u8],
 }
 
 /// What the upstream did so far.
@@ -71,8 +87,10 @@ pub struct Upstream {
     pub attempts: Rc<Attempts>,
     /// The head of its last response.
     pub headers: Option<Rc<Headers>>,
-    /// The scheme and the URI that was sent, for the error log: the server's name stands between them.
-    pub url: Option<(&'static str, Bytes)>,
+    /// What was sent and how to find the URI in it, for the error log.
+    pub url: Option<Url>,
+    /// Whether its response is read on when the client has left.
+    pub ignores_abort: bool,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.
     pub host: Option<(Bytes, Bytes)>,
     /// How the exchange that comes next talks TLS.

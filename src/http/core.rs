@@ -304,6 +304,6 @@ impl Core {
 
     /// Whether a response of this version may be sent in chunks.
     pub fn may_chunk(&self, version: Version) -> bool {
-        self.chunked_transfer_encoding && version >= Version::HTTP_11
+        self.chunked_transfer_encoding && version == Version::HTTP_11
     }
 }

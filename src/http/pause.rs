@@ -8,11 +8,17 @@ use crate::net::Level;
 
 /// Waits; the failure is a client that left meanwhile.
 pub async fn pause(request: &Request, time: Duration) -> Result<(), Flow> {
-    let stream = Rc::clone(&request.client.stream);
+    let client = Rc::clone(&request.client);
+    let gone = async {
+        match &client.h2 {
+            Some(side) => side.gone().await,
+            None => client.stream.hung_up().await,
+        }
+    };
     tokio::select! {
         biased;
         () = tokio::time::sleep(time) => Ok(()),
-        () = stream.hung_up() => {
+        () = gone => {
             request.log(Level::Info, "client prematurely closed connection");
             Err(Flow::Fail(499))
         }

@@ -48,8 +48,10 @@ pub struct Client {
     pub started: Instant,
     /// Where it stands.
     pub stage: Stage,
-    /// Counts it.
-    pub open: Open,
+    /// The stream of an HTTP/2 connection that this stands for.
+    pub h2: Option<super::h2::Side>,
+    /// Counts it, unless it is a stream.
+    pub open: Option<Open>,
 }
 
 /// Where each group of a match stands in its subject.
@@ -181,7 +183,7 @@ pub struct Request {
     /// The absolute or relative `Location` of a redirect under way.
     pub location: Option<Bytes>,
     /// What the rewrite module entered: the number of an `if` block of the location.
-    pub entered_if: Option<usize>,
+    pub entered_ifs: Vec<usize>,
     /// Whether a `rewrite` changed the path, so that its location must be looked up again.
     pub uri_changed: bool,
     /// Whether `rewrite … break` changed the path inside its location.
@@ -370,8 +372,9 @@ impl Request {
         if self.origin.is_some() {
             out.push_str(&format!(", subrequest: \"{}\"", text(&self.uri)));
         }
-        if let (Some((scheme, uri)), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
-            out.push_str(&format!(", upstream: \"{scheme}{}{}\"", text(&attempt.addr), text(uri)));
+        if let (Some(url), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
+            let uri = (url.uri)(&url.sent);
+            out.push_str(&format!(", upstream: \"{}{}{}\"", url.scheme, text(&attempt.addr), text(uri)));
         }
         for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {
             if let Some(value) = self.headers.get(known) {

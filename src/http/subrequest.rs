@@ -68,7 +68,7 @@ impl Request {
             error_page: false,
             error_status: 0,
             location: None,
-            entered_if: None,
+            entered_ifs: Vec::new(),
             uri_changed: false,
             broke: false,
             uri_after_alias: false,

@@ -71,7 +71,7 @@ impl super::Module for Module {
         let byte = |modifier: u64| u8::try_from(modifier).unwrap_or(u8::MAX);
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,
-            dialer: pass.dialer(&SCHEME, &conf.upstream, "uwsgi_", cx.env)?,
+            dialer: pass.dialer(&SCHEME, &conf.upstream, ("uwsgi_", false), cx.env)?,
             params: Params::seal(&conf.params, conf.upstream.pass_request_headers),
             shared: Shared::seal(conf.upstream, "uwsgi", &HIDDEN, cx.env)?,
             modifiers: conf.modifiers.map(byte),

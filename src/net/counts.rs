@@ -100,7 +100,11 @@ impl Count {
 
 /// Where one connection stands; it is counted there as long as this lives.
 #[derive(Debug)]
-pub struct Stage(Cell<Option<Count>>);
+pub struct Stage {
+    at: Cell<Option<Count>>,
+    /// Whether it is a connection of its own, not a stream of one.
+    whole: bool,
+}
 
 impl Stage {
     /// A new connection, on which nothing has come.
@@ -108,7 +112,12 @@ impl Stage {
         Count::Accepted.up();
         Count::Active.up();
         Count::Waiting.up();
-        Self(Cell::new(Some(Count::Waiting)))
+        Self { at: Cell::new(Some(Count::Waiting)), whole: true }
+    }
+
+    /// A stream of a connection that is counted already.
+    pub fn stream() -> Self {
+        Self { at: Cell::new(None), whole: false }
     }
 
     /// Nothing of a request has come.
@@ -128,7 +137,7 @@ impl Stage {
     }
 
     fn enter(&self, next: Option<Count>) {
-        if let Some(last) = self.0.replace(next) {
+        if let Some(last) = self.at.replace(next) {
             last.down();
         }
         if let Some(next) = next {
@@ -140,7 +149,9 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.enter(None);
-        Count::Active.down();
+        if self.whole {
+            Count::Active.down();
+        }
     }
 }
 

@@ -199,29 +199,31 @@ impl Stream {
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Ends when the peer closes its side and has nothing more to say; goes on for ever if it has.
+    /// Ready when the peer has closed its side and has nothing more to say.
+    pub fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(tls) = self.tls.get() {
+            return self.raw(cx, |raw| tls.poll_hung_up(raw));
+        }
+        loop {
+            if self.poll_readable(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let peek = |fd| Ok(nix::sys::socket::recv(fd, &mut [0u8; 1], nix::sys::socket::MsgFlags::MSG_PEEK)?);
+            let peeked = match &*self.io.borrow() {
+                Io::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
+                Io::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
+            };
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(1..) => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Waits as [`Stream::poll_hung_up`] tells; for ever if the peer has more to say.
     pub async fn hung_up(&self) {
-        std::future::poll_fn(|cx| {
-            if let Some(tls) = self.tls.get() {
-                return self.raw(cx, |raw| tls.poll_hung_up(raw));
-            }
-            loop {
-                if self.poll_readable(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                let peek = |fd| Ok(nix::sys::socket::recv(fd, &mut [0u8; 1], nix::sys::socket::MsgFlags::MSG_PEEK)?);
-                let peeked = match &*self.io.borrow() {
-                    Io::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
-                    Io::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream.as_raw_fd())),
-                };
-                match peeked {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(1..) => return Poll::Pending,
-                    _ => return Poll::Ready(()),
-                }
-            }
-        })
-        .await;
+        std::future::poll_fn(|cx| self.poll_hung_up(cx)).await;
     }
 
     /// Closes the sending side.

@@ -102,6 +102,7 @@ fn client(
         requests: std::cell::Cell::new(0),
         started: clock::instant(),
         stage: Stage::accepted(),
-        open,
+        h2: None,
+        open: Some(open),
     }
 }

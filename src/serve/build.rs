@@ -119,7 +119,9 @@ pub fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant
     request.line = line.map_or(Bytes::new(), |line| part(&line.line));
     request.method = Method::of(&method_name);
     request.method_name = method_name;
-    request.version = line.map_or(Version::HTTP_10, |line| Version(line.version.min(1001)));
+    request.version = line.map_or(Version::HTTP_10, |line| {
+        Version(if line.version < 2000 { line.version.min(1001) } else { line.version })
+    });
     request.target = target;
     request.headers = Headers::over(head.bytes.clone(), head.fields.len());
     request.head_len = head.bytes.len() as u64;
@@ -261,6 +263,31 @@ fn twice(what: &str, request: &Request, known: Known) -> String {
     format!("client sent duplicate {what}: {second}, previous value: {first}")
 }
 
+/// What HTTP/2 has no fields for (RFC 9113 §8.2.2).
+fn frameless(request: &Request) -> Result<(), Refusal> {
+    let headers = &request.headers;
+    let forbidden = [
+        (Known::Connection, "Connection"),
+        (Known::KeepAlive, "Keep-Alive"),
+        (Known::TransferEncoding, "Transfer-Encoding"),
+        (Known::Upgrade, "Upgrade"),
+    ];
+    for (known, name) in forbidden {
+        if headers.get(known).is_some() {
+            return Err((400, format!("client sent \"{name}\" header")));
+        }
+    }
+    let mut te = headers.all(Known::Te);
+    let trailers = te.next().is_none_or(|value| value.eq_ignore_ascii_case(b"trailers"));
+    if !trailers || te.next().is_some() {
+        return Err((400, "client sent invalid \"TE\" header".to_owned()));
+    }
+    if request.host.is_empty() {
+        return Err((400, "client sent neither \":authority\" nor \"Host\" header".to_owned()));
+    }
+    Ok(())
+}
+
 /// What nginx refuses once the whole head is there; otherwise how the body ends and whether the connection is kept.
 fn check(request: &mut Request) -> Result<(), Refusal> {
     let error = |status, text: &str| Err((status, text.to_owned()));
@@ -271,6 +298,9 @@ fn check(request: &mut Request) -> Result<(), Refusal> {
             return Err((400, twice("header line", request, known)));
         }
         seen |= bit;
+    }
+    if request.version == Version::HTTP_20 {
+        frameless(request)?;
     }
     let has_host = request.headers.get(Known::Host).is_some();
     if request.version > Version::HTTP_10 && !has_host {
@@ -307,7 +337,7 @@ fn check(request: &mut Request) -> Result<(), Refusal> {
             !says(b"close") && (keep || says(b"keep-alive"))
         });
     let expects = request.headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    if expects && request.version >= Version::HTTP_11 {
+    if expects && request.version == Version::HTTP_11 {
         request.body.expect();
     }
     Ok(())

@@ -6,19 +6,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
-use super::{Worker, build, phases, preface, secure};
+use super::{Worker, answer, build, http2, phases, preface, secure};
 use crate::http::core::Lingering;
-use crate::http::flow::{Cause, Fault, Side};
 use crate::http::h1::parse::BadLine;
-use crate::http::h1::write::{self, Rate, Writer};
+use crate::http::h1::write::{self, Writer};
 use crate::http::request::Version;
 use crate::http::{Body, Client, Request, Response};
+use crate::net::Level;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::timer::within;
-use crate::net::{Level, Stream};
 use crate::table::{Listen, Location, Server, Table};
-use crate::upstream;
 
 /// Serves a connection until it ends.
 pub async fn run(worker: Rc<Worker>, client: Client, at: Endpoint) {
@@ -70,7 +68,7 @@ impl Place {
 const COPIED: usize = 2048;
 
 /// How long a connection lingers: in all, and without a byte.
-type Linger = (Duration, Duration);
+pub type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
     let mut idle: Option<Duration> = None;
@@ -80,6 +78,11 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     }
     if listen.ssl {
         secure::handshake(client, &listen).await?;
+        if client.stream.alpn().is_some_and(|protocol| protocol == b"h2") {
+            return http2::serve(worker, client, listen).await;
+        }
+    } else if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
+        return http2::serve(worker, client, listen).await;
     }
     // A handshake has switched it on already.
     let mut nodelay = client.stream.tls().is_some();
@@ -187,20 +190,14 @@ fn refuse(
 /// Writes a response and logs the request; true if the connection can be used again.
 async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
-    if head.status == 444 || head.status == 499 {
+    if answer::is_silence(head.status) {
         request.keep_alive = false;
         request.sent.head = head.into();
         location.loc.log(request);
         return false;
     }
     let chunked = write::frame(request, &mut head);
-    if head.status == 204 && head.line.is_none() {
-        (head.content_type, head.content_length) = (None, None);
-    }
-    let bodiless = request.method == crate::http::Method::Head || matches!(head.status, 204 | 304);
-    if bodiless && !matches!(body, Body::Tunnel(_)) {
-        body = Body::Empty;
-    }
+    answer::trim(request, &mut head, &mut body);
     settle(request);
     let mut out = Vec::with_capacity(512);
     if request.version > Version::HTTP_09 {
@@ -221,14 +218,15 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         out.extend_from_slice(bytes);
         body = Body::Empty;
     }
-    let mut writer = Writer::new(&stream, core.send_timeout, rate(request, core));
+    let mut writer = Writer::new(&stream, core.send_timeout, answer::rate(request, core));
     let trailers = || {
         location.loc.trailers(request);
         request.sent.trailers.borrow().clone()
     };
     writer.trailers = Some(&trailers);
-    let notes = || tell(request);
+    let notes = || answer::tell(request);
     writer.notes = Some(&notes);
+    writer.heeds_end = !request.upstream.ignores_abort;
     let result = writer.send(out.into(), body, chunked).await;
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
@@ -243,21 +241,11 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     };
     request.sent.complete = result.is_ok();
     if let Err(fault) = &result {
-        report(request, fault, &stream, core.reset_timedout_connection);
+        answer::report(request, fault, &stream, core.reset_timedout_connection);
     }
     let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
-    match &core.post_action {
-        Some(to) => phases::post_action(request, server, location, to).await.loc.log(request),
-        None => location.loc.log(request),
-    }
+    answer::log(request, server, location).await;
     drained
-}
-
-fn rate(request: &Request, core: &crate::http::Core) -> Rate {
-    let value = |value: &Option<crate::http::Value>| {
-        value.as_ref().and_then(|value| crate::conf::units::size(&value.get(request))).unwrap_or_default()
-    };
-    Rate { limit: request.limit_rate.unwrap_or_else(|| value(&core.limit_rate)), after: value(&core.limit_rate_after) }
 }
 
 /// Decides before the head leaves whether a body that nobody read still allows to keep the connection.
@@ -271,35 +259,6 @@ fn settle(request: &mut Request) {
 /// Reads what is left of a body, so that the next request begins where it should.
 async fn drain(request: &mut Request, core: &crate::http::Core) -> bool {
     request.body.is_done() || request.body.discard(core.lingering_time, core.lingering_timeout).await
-}
-
-/// Logs what a body came upon while it was under way.
-fn tell(request: &Request) {
-    for (level, text) in request.upstream.attempts.take_notes() {
-        request.log(level, &text);
-    }
-}
-
-fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
-    request.keep_alive = false;
-    match (fault.side, &fault.cause) {
-        (Side::Client, Cause::TimedOut) => {
-            if reset {
-                stream.reset_on_close();
-            }
-            request.log(Level::Info, "client timed out (110: Connection timed out) while sending response to client");
-        }
-        (Side::Client, Cause::Io(error)) => {
-            let text = crate::conf::load::os_error(error);
-            request.log(Level::Info, &format!("writev() failed ({text}) while sending response to client"));
-        }
-        (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
-        (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),
-        (Side::Here, Cause::Protocol(text)) => {
-            request.log(Level::Error, &format!("{text} while sending response to client"));
-        }
-        (Side::Here, _) => request.log(Level::Crit, &format!("{fault} while sending response to client")),
-    }
 }
 
 /// Closes our side and waits for the client's, so that what was written is not lost to a reset.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::http::core::{Core, Tokens};
 use crate::http::escape::{self, Set};
-use crate::http::h1::write::status_line;
+use crate::http::fields::status_line;
 use crate::http::request::Version;
 use crate::http::{Agent, Body, Flow, Method, Request, Response, Target, uri};
 

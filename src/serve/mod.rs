@@ -13,10 +13,12 @@ use crate::table::Table;
 use crate::upstream::pool;
 
 pub mod accept;
+pub mod answer;
 pub mod build;
 pub mod connection;
 pub mod errors;
 pub mod head;
+pub mod http2;
 pub mod phases;
 pub mod preface;
 pub mod secure;
@@ -56,11 +58,12 @@ impl Worker {
         Arc::clone(&self.table.borrow())
     }
 
-    /// Lets new requests see `table`; those under way finish on theirs.
+    /// Lets new requests see `table`; those under way finish on theirs. HTTP/2 connections end with theirs.
     pub fn reload(&self, table: Arc<Table>) {
         Open::limit(table.process.worker_connections);
         pool::keep(table.upstreams.all().map(|peers| peers.id));
         *self.table.borrow_mut() = table;
+        timer::wake_all();
     }
 
     /// Ends idle connections, and the others after their request.

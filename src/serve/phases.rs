@@ -162,7 +162,7 @@ fn cycle(request: &mut Request, verb: &str, to: &[u8]) -> Flow {
 
 async fn from_server(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
     request.uri_changed = false;
-    request.entered_if = None;
+    request.entered_ifs.clear();
     request.gzip.reset();
     match server.root.loc.rewrite(request) {
         Flow::Next => {}
@@ -178,13 +178,11 @@ async fn from_server(request: &mut Request, server: &Arc<Server>, place: &mut Ar
 async fn in_location(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) -> Flow {
     loop {
         request.uri_changed = false;
-        request.entered_if = None;
+        request.entered_ifs.clear();
         let flow = place.loc.rewrite(request);
-        if let Some(inner) = request.entered_if.take().and_then(|number| place.ifs.get(number)).cloned() {
-            *place = inner;
-            enter(request, place);
-        }
+        let complete = request.entered_ifs.is_empty() || enter_ifs(request, place);
         match flow {
+            Flow::Next if !complete && !request.uri_changed => return Flow::Fail(500),
             Flow::Next => {}
             flow => return flow,
         }
@@ -202,6 +200,20 @@ async fn in_location(request: &mut Request, server: &Arc<Server>, place: &mut Ar
         }
     }
     hooks(request, place).await
+}
+
+/// Enters the `if` blocks that held, one after the other. nginx keeps the handler of one that a later one replaces, but not its
+/// settings: false where those are missing then.
+fn enter_ifs(request: &mut Request, place: &mut Arc<Location>) -> bool {
+    let (outer, mut passes) = (Arc::clone(place), false);
+    for number in std::mem::take(&mut request.entered_ifs) {
+        passes |= place.loc.passes();
+        if let Some(inner) = outer.ifs.get(number) {
+            *place = Arc::clone(inner);
+            enter(request, place);
+        }
+    }
+    !passes || place.loc.passes()
 }
 
 async fn hooks(request: &mut Request, place: &Arc<Location>) -> Flow {

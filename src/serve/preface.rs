@@ -1,5 +1,5 @@
 //! What stands before the first request of a connection: the PROXY protocol header
-//! (<https://nginx.org/en/docs/http/ngx_http_core_module.html#listen>).
+//! (<https://nginx.org/en/docs/http/ngx_http_core_module.html#listen>) and HTTP/2's preface (RFC 9113 §3.4).
 
 use crate::http::Client;
 use crate::net::Level;
@@ -10,6 +10,36 @@ use crate::table::Listen;
 
 /// Longest header, with its TLVs.
 const LONGEST: usize = 4096;
+
+/// What HTTP/2 clients say first.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether the client speaks HTTP/2; nothing when the connection must end. What was read stays to be read.
+pub async fn is_http2(client: &Client, listen: &Listen) -> Option<bool> {
+    let limit = listen.default.root.loc.core.server.client_header_timeout;
+    let reading = async {
+        let room = usize::try_from(listen.default.root.loc.core.server.client_header_buffer_size).unwrap_or(1024);
+        loop {
+            let begins = {
+                let mut input = client.input.borrow_mut();
+                make_room(&mut input, room);
+                let len = input.len().min(HTTP2.len());
+                (input.get(..len) == HTTP2.get(..len)).then_some(len)
+            };
+            match begins {
+                None => return Some(false),
+                Some(len) if len == HTTP2.len() => return Some(true),
+                Some(_) => {}
+            }
+            let read = std::future::poll_fn(|cx| client.stream.poll_read(cx, &mut client.input.borrow_mut(), room));
+            match read.await {
+                Ok(1..) => client.stage.read(),
+                _ => return None,
+            }
+        }
+    };
+    within(limit, reading).await?
+}
 
 /// Reads the header; nothing when the connection must end.
 pub async fn read(client: &Client, listen: &Listen) -> Option<()> {

@@ -75,7 +75,7 @@ fn choose(client: &Rc<Client>, listen: &Listen, hello: &ClientHello<'_>, started
     }
     let mut request = build::blank(client, listen, &Head::default(), started);
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
-    ssl::choose(settings, &request, named, speaks_h2(listen))
+    ssl::choose(settings, &request, named, listen.http2 || own.v2.enabled)
 }
 
 /// The server of the name the client asked for, or the default one.
@@ -109,11 +109,6 @@ fn renew(server: &Arc<Server>) {
             }
         });
     }
-}
-
-/// Whether HTTP/2 may be agreed on at this address.
-fn speaks_h2(_: &Listen) -> bool {
-    false
 }
 
 fn report(client: &Client, listen: &Listen, failure: &Failure) {

@@ -13,6 +13,8 @@ pub struct Listen {
     pub options: Options,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 may be spoken whatever its servers say.
+    pub http2: bool,
     /// Whether connections begin with a TLS handshake.
     pub ssl: bool,
     /// Its servers by name.

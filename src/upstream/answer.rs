@@ -15,6 +15,7 @@ use crate::conf::units;
 use crate::http::body::Tunnel;
 use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
+use crate::http::request::Version;
 use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Target, uri};
 use crate::net::{Level, clock};
 
@@ -60,6 +61,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         drop(reply::body(reply, shared, Rate::default(), false));
         return Flow::Fail(status);
     }
+    request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
     head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
@@ -83,11 +85,12 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
 }
 
 fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
-    if request.headers.get(Known::Upgrade).is_none() {
-        request.log(Level::Error, "upstream sent unexpected \"101 Switching Protocols\" response");
-        return Flow::Fail(502);
-    }
     head.content_length = None;
+    if request.headers.get(Known::Upgrade).is_none() {
+        // The client did not ask for it: it is told, and that is all.
+        request.keep_alive = false;
+        return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
+    }
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
     let tunnel = Tunnel { stream, pending, idle: shared.conf.read_timeout, held: Some(Box::new(reply.choice)) };
     Flow::Respond(Box::new(Response { head, body: Body::Tunnel(Box::new(tunnel)) }))
@@ -187,6 +190,9 @@ fn limit_rate(shared: &Shared, headers: &Headers, request: &mut Request) {
 fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: &mut Request) -> Head {
     // The upstream has judged the conditions of the request already.
     let mut head = Head { unconditional: true, ..Head::default() };
+    if P::KEEPS_DATELESS {
+        (head.has_date, head.has_server) = (!shared.hides.0, !shared.hides.1);
+    }
     limit_rate(shared, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))
     {
@@ -199,7 +205,7 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
         let value = || Bytes::copy_from_slice(field.value);
         match field.known {
             Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
-            Known::Upgrade if request.headers.get(Known::Upgrade).is_none() => {}
+            Known::Upgrade if request.version >= Version::HTTP_20 => {}
             Known::ContentType => head.content_type = Some(value()),
             Known::Date | Known::Server => {
                 (head.has_date, head.has_server) =

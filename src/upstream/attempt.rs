@@ -10,7 +10,7 @@ use super::connect::connect;
 use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
 use super::protocol::{Outgoing, Protocol, ReplyHead};
-use super::{Conf, Shared, report};
+use super::{Conf, Shared, h2, report};
 use crate::http::flow::Side;
 use crate::http::h1::write::{self, Rate, Writer};
 use crate::http::request::{Attempt, Client, Version};
@@ -36,10 +36,10 @@ pub async fn run<P: Protocol>(
         None => return Err(Failed::new(NextUpstream::ERROR, Stage::Connect)),
     };
     request.upstream.attempts.borrow_mut().push(Attempt { addr: name.clone(), ..Attempt::default() });
-    let pooled = pool::take(choice.pool_key());
+    let pooled = pool::take(choice.pool_key(), protocol.is_http2());
     let secure = choice.secure.clone();
     let scheme = secure.as_ref().map_or(P::SCHEME, |secure| secure.scheme);
-    request.upstream.url = Some((scheme, protocol.uri(&outgoing.head)));
+    request.upstream.url = Some(outgoing.url::<P>(scheme));
     protocol.restart();
     let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
     let line = Line { shared, at: &at, pooled, secure: secure.as_deref() };
@@ -52,9 +52,8 @@ pub async fn run<P: Protocol>(
                 record.status = head.status;
                 record.connect_time = Some(connected - started);
                 record.header_time = Some(clock::since(started));
-                record.sent =
-                    outgoing.head.len() as u64 + outgoing.body.as_ref().and_then(Body::len).unwrap_or_default();
-                record.received = head.size + rest.len() as u64;
+                record.sent = progress.bytes;
+                record.received = progress.received;
             }
             Ok(Tried { head, rest, connection, started })
         }
@@ -62,12 +61,13 @@ pub async fn run<P: Protocol>(
             let failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
                 record.status = failed.status();
+                record.sent = progress.bytes;
+                record.received = progress.received;
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
             if fault.side == Side::Client {
-                let text = "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
-                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
+                request.log(Level::Info, &format!("{} while {}", report::LEFT, report::stage(fault.stage)));
             } else {
                 report::log(request, &fault, &at);
             }
@@ -118,6 +118,12 @@ async fn talk<P: Protocol>(
     connection.requests += 1;
     let connected = clock::instant();
     progress.sent = true;
+    if protocol.is_http2() {
+        let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
+        let talking = h2::talk(conf, outgoing, request, &mut connection);
+        let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
+        return Ok((head, BytesMut::new(), connection, connected));
+    }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
     let early = send(protocol, outgoing, request, &mut writer).await;
     progress.bytes = writer.sent;
@@ -218,7 +224,11 @@ async fn hints(shared: &Shared, head: &ReplyHead, size: u64, request: &Request) 
         return Ok(());
     }
     let wanted = |value: &Value| !matches!(&*value.get(request), b"" | b"0");
-    if request.version != Version::HTTP_11 || !request.core().early_hints.iter().any(wanted) {
+    if request.version < Version::HTTP_11 || !request.core().early_hints.iter().any(wanted) {
+        return Ok(());
+    }
+    if let Some(side) = &request.client.h2 {
+        side.hint(head.headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)));
         return Ok(());
     }
     let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
@@ -255,6 +265,9 @@ async fn watched<T>(
 /// Ends when the client closes; requests that come early stay in its buffer.
 async fn gone(client: &Client) {
     const AHEAD: usize = 16 << 10;
+    if let Some(side) = &client.h2 {
+        return side.gone().await;
+    }
     loop {
         if client.input.borrow().len() >= AHEAD {
             return std::future::pending().await;

@@ -35,7 +35,7 @@ pub struct Choice {
     /// When the request began in milliseconds since 1970, where requests under way count.
     begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
-    tag: usize,
+    tag: u64,
     /// The client's session, where clients stay with their servers.
     session: Option<Box<Session>>,
     /// How it talks TLS, where it does.
@@ -56,19 +56,8 @@ impl Choice {
             let (sticky, id) = (Arc::clone(sticky), sticky.id(request));
             Box::new(Session { sticky, id, lesson: None })
         });
-        let tag = if peers.keepalive_local { std::ptr::from_ref(conf).addr() } else { 0 };
-        Self {
-            tries: tries.max(1),
-            peers,
-            tier: 0,
-            tried,
-            held: None,
-            state,
-            begun: None,
-            tag,
-            session,
-            secure: None,
-        }
+        let tag = if peers.keepalive_local { conf.tag } else { 0 };
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, session, secure: None }
     }
 
     /// Has the response bind the client to the server that is held, where the group's clients stay.
@@ -101,7 +90,7 @@ impl Choice {
     /// Which idle connections to the server that is held may be used.
     pub fn pool_key(&self) -> pool::Key {
         let tag = match &self.secure {
-            Some(secure) => self.tag ^ usize::try_from(secure.tag).unwrap_or(usize::MAX),
+            Some(secure) => self.tag ^ secure.tag,
             None => self.tag,
         };
         (self.peers.id, self.peer().map_or(0, |peer| peer.id), tag)

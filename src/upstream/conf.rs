@@ -137,6 +137,8 @@ pub struct Conf {
     pub pass_trailers: bool,
     pub store: Store,
     pub secure: super::secure::Conf,
+    /// What must be the same for places to share idle connections; the same settings have the same number after a reload.
+    pub tag: u64,
 }
 
 impl Default for Conf {
@@ -174,6 +176,7 @@ impl Default for Conf {
             pass_trailers: false,
             store: Store::default(),
             secure: super::secure::Conf::default(),
+            tag: 0,
         }
     }
 }
@@ -190,6 +193,17 @@ pub const CONNECTING: &[Directive<Conf>] = &[
     on("next_upstream_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.next_upstream_timeout)),
 ];
 
+const INTERCEPT: Directive<Conf> = on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors));
+const HIDE: Directive<Conf> = many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header));
+const PASS: Directive<Conf> = many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header));
+const IGNORE: Directive<Conf> = on("ignore_headers", SCOPES, 1..=255, ignore_headers);
+
+const RECEIVE: Directive<Conf> = on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf));
+const SEND: Directive<Conf> = on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf));
+
+/// What protocols that gather nothing have of the rows below.
+pub const REPLIES: &[Directive<Conf>] = &[RECEIVE, SEND, INTERCEPT, HIDE, PASS, IGNORE];
+
 /// Rows of the protocols that pass HTTP requests on.
 pub const PASSING: &[Directive<Conf>] = &[
     on("buffers", SCOPES, 2..=2, |c, a| {
@@ -200,11 +214,11 @@ pub const PASSING: &[Directive<Conf>] = &[
     on("buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.buffering)),
     on("request_buffering", SCOPES, 1..=1, |c, a| a.set(&mut c.request_buffering)),
     on("ignore_client_abort", SCOPES, 1..=1, |c, a| a.set(&mut c.ignore_client_abort)),
-    on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors)),
+    INTERCEPT,
     on("pass_request_headers", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_headers)),
     on("pass_request_body", SCOPES, 1..=1, |c, a| a.set(&mut c.pass_request_body)),
-    on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf)),
-    on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf)),
+    RECEIVE,
+    SEND,
     on("store", SCOPES, 1..=1, |c, a| c.store.read(a)),
     on("store_access", SCOPES, 1..=3, |c, a| c.store.read_access(a)),
     on("force_ranges", SCOPES, 1..=1, |c, a| a.set(&mut c.force_ranges)),
@@ -212,9 +226,9 @@ pub const PASSING: &[Directive<Conf>] = &[
     on("max_temp_file_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| &mut c.max_temp_file_size)),
     on("temp_file_write_size", SCOPES, 1..=1, |c, a| sized(c, a, |c| c.temp_file_write_size.insert(0))),
     on("temp_path", SCOPES, 1..=4, |c, a| a.set(&mut c.temp_path)),
-    many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header)),
-    many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header)),
-    on("ignore_headers", SCOPES, 1..=255, ignore_headers),
+    HIDE,
+    PASS,
+    IGNORE,
 ];
 
 /// What may send a request to another server, for HTTP.

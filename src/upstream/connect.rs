@@ -108,7 +108,7 @@ pub async fn connect(
             if let Some(secure) = secure {
                 shake(secure, &stream, at, limit).await?;
             }
-            Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open })
+            Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open, h2: None })
         }
         Some(Err(error)) => Err(Fault::upstream(Stage::Connect, Cause::Io(error))),
         None => Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),

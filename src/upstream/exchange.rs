@@ -53,7 +53,7 @@ pub async fn run<P: Protocol>(
     }
     loop {
         if !choice.advance() {
-            return Err(no_live(protocol, request, peers, outgoing));
+            return Err(no_live::<P>(request, peers, outgoing));
         }
         choice.bind(request);
         let tried = attempt::run(protocol, shared, &mut choice, outgoing, request).await;
@@ -167,10 +167,10 @@ fn late(conf: &Conf, begun: Instant) -> bool {
     !conf.next_upstream_timeout.is_zero() && clock::since(begun) >= conf.next_upstream_timeout
 }
 
-fn no_live<P: Protocol>(protocol: &P, request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
+fn no_live<P: Protocol>(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
     let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
-    request.upstream.url = Some((P::SCHEME, protocol.uri(&outgoing.head)));
+    request.upstream.url = Some(outgoing.url::<P>(P::SCHEME));
     request.log(Level::Error, "no live upstreams while connecting to upstream");
     502
 }

@@ -178,13 +178,15 @@ impl Upstreams {
         Ok(Peers {
             id: number(),
             name: group.name.clone(),
+            explicit: group.explicit,
             method: group.method.clone(),
             ring: tiers.first().map(|primary| group.method.ring(primary)).unwrap_or_default(),
             tiers: tiers.map(Tier::new),
             sticky: group.sticky.clone().map(Arc::new),
             live: resolver.map(|resolver| Live::new(hosts, resolver)),
             keepalive_local: group.keepalive_local,
-            keepalive: usize::try_from(group.keepalive).unwrap_or(usize::MAX),
+            // As nginx has it, a server that no `upstream` block names is connected to for every request.
+            keepalive: if group.explicit { usize::try_from(group.keepalive).unwrap_or(usize::MAX) } else { 0 },
             keepalive_requests: group.keepalive_requests,
             keepalive_time: group.keepalive_time,
             keepalive_timeout: group.keepalive_timeout,

@@ -30,7 +30,7 @@ async fn read_ready(request: &mut Request) -> Result<bool, u16> {
 
 /// Reads the client's body into memory or a file.
 async fn read(request: &mut Request) -> Result<(), u16> {
-    if request.body.is_done() {
+    if request.body.is_done() && !request.body.owes_welcome() {
         return Ok(());
     }
     let scope = Arc::clone(&request.scope);

@@ -42,7 +42,9 @@ pub struct Params {
 impl Params {
     /// The parameters that these `*_param`s make; `fields` are passed as well unless `*_pass_request_headers` is off.
     pub fn seal(params: &[Param], fields: bool) -> Self {
-        let field = |param: &Param| param.name.strip_prefix(b"HTTP_").filter(|name| !name.is_empty()).map(fold);
+        let field = |param: &Param| {
+            param.name.strip_prefix(b"HTTP_").filter(|name| !name.is_empty()).map(<[u8]>::to_ascii_lowercase)
+        };
         let mut replaced: Vec<Vec<u8>> = params.iter().filter_map(field).collect();
         let host = !params.iter().any(|param| param.name.eq_ignore_ascii_case(b"HTTP_HOST"));
         if host {
@@ -116,8 +118,4 @@ fn host(request: &Request, out: &mut Vec<u8>) {
 /// The name of a field as parameters have it, in lower case.
 fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().map(|b| if *b == b'-' { b'_' } else { b.to_ascii_lowercase() })
-}
-
-fn fold(name: &[u8]) -> Vec<u8> {
-    name.to_ascii_lowercase()
 }

@@ -192,6 +192,8 @@ pub struct Peers {
     pub id: u64,
     /// The group's name, for logs: `$upstream_addr` of a request that found no live server.
     pub name: Bytes,
+    /// Whether an `upstream` block made it.
+    pub explicit: bool,
     /// Primary and backup servers.
     pub tiers: [Tier; 2],
     /// How they take turns.
@@ -220,6 +222,7 @@ impl Peers {
         Self {
             id: 0,
             name,
+            explicit: false,
             tiers,
             method: Method::RoundRobin,
             ring: Vec::new(),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Peers;
+use super::h2::Link;
 use crate::net::Stream;
 use crate::net::clock;
 use crate::net::counts::Open;
@@ -26,6 +27,15 @@ pub struct Connection {
     pub requests: u64,
     /// Counts it.
     pub open: Open,
+    /// Where it speaks HTTP/2.
+    pub h2: Option<Link>,
+}
+
+impl Connection {
+    /// Whether it can still be used, after it was idle.
+    fn is_usable(&self) -> bool {
+        self.h2.as_ref().map_or_else(|| self.stream.is_quiet(), Link::is_usable)
+    }
 }
 
 struct Idle {
@@ -34,7 +44,7 @@ struct Idle {
 }
 
 /// A group, a server in it, and who may use the connection: two numbers and a tag.
-pub type Key = (u64, u64, usize);
+pub type Key = (u64, u64, u64);
 
 thread_local! {
     static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();
@@ -55,13 +65,15 @@ pub fn make_room() {
     POOL.with_borrow_mut(|pool| pool.values_mut().for_each(|idle| drop(idle.drain(..idle.len().min(CROWD)))));
 }
 
-/// Takes the connection to `key` that was used last and can still be used.
-pub fn take(key: Key) -> Option<Connection> {
+/// Takes the connection to `key` that was used last and can still be used, for HTTP/2 or for any other protocol.
+pub fn take(key: Key, http2: bool) -> Option<Connection> {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.get_mut(&key.0)?;
-        while let Some(at) = idle.iter().rposition(|(other, _)| *other == key) {
+        while let Some(at) =
+            idle.iter().rposition(|(other, idle)| *other == key && idle.connection.h2.is_some() == http2)
+        {
             let (_, found) = idle.remove(at);
-            if found.until > clock::instant() && found.connection.stream.is_quiet() {
+            if found.until > clock::instant() && found.connection.is_usable() {
                 return Some(found.connection);
             }
         }
@@ -73,7 +85,9 @@ pub fn take(key: Key) -> Option<Connection> {
 pub fn put(key: Key, peers: &Peers, connection: Connection) {
     let now = clock::instant();
     let spent = connection.requests >= peers.keepalive_requests || now - connection.opened > peers.keepalive_time;
-    if peers.keepalive == 0 || spent || !GROUPS.with_borrow(|known| known.contains(&key.0)) {
+    // Streams of HTTP/2 connections are counted by their servers, who expect what nginx does.
+    let single = connection.h2.is_some() && !peers.explicit;
+    if peers.keepalive == 0 || spent || single || !GROUPS.with_borrow(|known| known.contains(&key.0)) {
         return;
     }
     POOL.with_borrow_mut(|pool| {
@@ -93,7 +107,7 @@ pub async fn sweep() {
         let now = clock::instant();
         POOL.with_borrow_mut(|pool| {
             pool.retain(|_, idle| {
-                idle.retain(|(_, idle)| idle.until > now && idle.connection.stream.is_quiet());
+                idle.retain(|(_, idle)| idle.until > now && idle.connection.is_usable());
                 !idle.is_empty()
             });
         });

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::h2::Frames;
+use crate::http::attempts::Url;
 use crate::http::h1::write::Writer;
 use crate::http::headers::Field;
 use crate::http::{Body, Cause, Headers, Request};
@@ -13,16 +15,23 @@ pub trait Protocol {
     const SCHEME: &'static str;
     /// Whether the page for 404 is shown in the place of a reply of that status, even if no `error_page` names it.
     const INTERCEPTS_404: bool = false;
+    /// Whether a reply that lacks `Date` or `Server` is left without, where they would have passed.
+    const KEEPS_DATELESS: bool = false;
 
     /// Reads a head from the start of `buf` and takes it off; nothing while it is not whole. The error is nginx's sentence.
     fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String>;
+
+    /// Whether it is HTTP/2: what is sent is the head of HTTP/1 all the same, and `head` is not asked.
+    fn is_http2(&self) -> bool {
+        false
+    }
 
     /// Forgets what it knows of the try before.
     fn restart(&mut self) {}
 
     /// The URI in what is sent, for the error log.
-    fn uri(&self, _sent: &Bytes) -> Bytes {
-        Bytes::new()
+    fn uri(_sent: &[u8]) -> &[u8] {
+        &[]
     }
 
     /// A body that was read ahead as it is sent.
@@ -51,6 +60,8 @@ pub enum Length {
     UntilClose,
     /// As a coding of the protocol's own has it.
     Coded(Box<dyn Decode>),
+    /// In the frames of an HTTP/2 stream.
+    Framed(Box<Frames>),
 }
 
 /// A coding of bodies.
@@ -104,6 +115,11 @@ impl Outgoing {
     /// Whether the client's body is sent while it comes.
     pub fn streams(&self) -> bool {
         self.body.is_none()
+    }
+
+    /// What the error log says of it.
+    pub fn url<P: Protocol>(&self, scheme: &'static str) -> Url {
+        Url { scheme, sent: self.head.clone(), uri: P::uri }
     }
 
     /// A copy of the body that was read ahead.

@@ -38,6 +38,10 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
         Length::UntilClose => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
+        Length::Framed(frames) => {
+            let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
+            return super::h2::body(*frames, end, shared);
+        }
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
     if let Framing::Length(length) = framing
@@ -114,23 +118,26 @@ impl Framing {
 }
 
 /// What happens when a body ends.
-struct End {
+pub struct End {
     connection: Option<Connection>,
-    keep_alive: bool,
+    /// Whether the connection can carry another request.
+    pub keep_alive: bool,
     choice: Choice,
-    attempts: Rc<Attempts>,
+    /// The tries so far.
+    pub attempts: Rc<Attempts>,
     started: Instant,
 }
 
 impl End {
-    fn received(&self, bytes: u64) {
+    /// Counts bytes of the body.
+    pub fn received(&self, bytes: u64) {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
             attempt.length += bytes;
         }
     }
 
     /// Notes the time and gives connection and server back.
-    fn finish(&mut self) {
+    pub fn finish(&mut self) {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
             let whole = clock::since(self.started);
             attempt.response_time = Some(whole);

@@ -10,6 +10,10 @@ use crate::http::{Cause, Fault, Request, Stage};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
 
+/// The client left before it had its response.
+pub const LEFT: &str =
+    "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
+
 /// What was being done.
 pub fn stage(stage: Stage) -> &'static str {
     match stage {

@@ -3,7 +3,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustls::ClientConfig;
@@ -70,6 +69,7 @@ pub const SECURE: &[Directive<Upstream>] = &[
 
 /// What a place talks TLS with.
 pub struct Dialer {
+    /// The same for the same settings and certificates.
     id: u64,
     config: Arc<ClientConfig>,
     name: Option<Value>,
@@ -80,8 +80,7 @@ pub struct Dialer {
 
 impl Conf {
     /// Reads certificates and keys; `prefix` is that of the protocol's directives, for messages.
-    pub fn seal(&self, prefix: &str, env: &mut Env) -> Result<Arc<Dialer>, Diag> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+    pub fn seal(&self, prefix: &str, http2: bool, env: &mut Env) -> Result<Arc<Dialer>, Diag> {
         let general = |text: String| Diag::general(text, None);
         let (choices, warnings) = self.common.choices().map_err(general)?;
         let (identity, named) = self.identity(prefix, env).map_err(general)?;
@@ -92,17 +91,20 @@ impl Conf {
                 env.warnings.push(diag);
             }
         }
+        let mut hash = DefaultHasher::new();
+        format!("{self:?}{trust:?}{http2}").hash(&mut hash);
+        identity.as_ref().map(|identity| &identity.cert).hash(&mut hash);
         let settings = config::Client {
             choices,
             identity,
             names_server: self.names_server,
             // A session must not be gone on with under another certificate.
             resumes: !self.no_reuse && named.is_none(),
-            alpn: Vec::new(),
+            alpn: if http2 { vec![b"h2".to_vec()] } else { Vec::new() },
         };
         let config = config::client(settings).map_err(|error| general(error.to_string()))?;
         Ok(Arc::new(Dialer {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: hash.finish(),
             config: Arc::new(config),
             name: self.name.clone(),
             names_server: self.names_server,

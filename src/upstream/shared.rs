@@ -2,6 +2,7 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html>
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Conf;
@@ -15,6 +16,8 @@ pub struct Shared {
     pub conf: Conf,
     /// The fields of responses that are kept back.
     pub hidden: Arc<Names>,
+    /// Whether `Date` and `Server` are among them.
+    pub hides: (bool, bool),
     /// Fields of responses that have no effect.
     pub ignored: Names,
     /// What may be held of a response for a client that is slower than its upstream.
@@ -44,6 +47,9 @@ impl Shared {
         conf.pass_header.iter().for_each(|name| hidden.remove(name));
         let mut ignored = Names::default();
         conf.ignore_headers.iter().for_each(|name| ignored.insert(name));
+        let mut hash = DefaultHasher::new();
+        format!("{conf:?}").hash(&mut hash);
+        let conf = Conf { tag: hash.finish(), ..conf };
         let write = check(&conf, protocol)?;
         let default = || TempPath { path: env.temp_path(protocol), levels: Vec::new() };
         let directory = conf.temp_path.clone().unwrap_or_else(default);
@@ -54,7 +60,8 @@ impl Shared {
             write: usize::try_from(write).unwrap_or(usize::MAX),
             directory,
         };
-        Ok(Self { conf, hidden: Arc::new(hidden), ignored, limits: Arc::new(limits) })
+        let hides = (hidden.has(Known::Date, b""), hidden.has(Known::Server, b""));
+        Ok(Self { conf, hidden: Arc::new(hidden), hides, ignored, limits: Arc::new(limits) })
     }
 }
 

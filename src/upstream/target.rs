@@ -118,15 +118,15 @@ impl Pass {
         Ok(Self { value: Value::literal(Bytes::copy_from_slice(word)), at: args.directive().end })
     }
 
-    /// What it talks TLS with, where it may have to.
+    /// What it talks TLS with, where it may have to; `http2` says that HTTP/2 must be agreed on.
     pub fn dialer(
         &self,
         scheme: &Scheme,
         conf: &super::Conf,
-        prefix: &str,
+        (prefix, http2): (&str, bool),
         env: &mut Env,
     ) -> Result<Option<Arc<Dialer>>, Diag> {
-        scheme.may_be_secure(&self.value).then(|| conf.secure.seal(prefix, env)).transpose()
+        scheme.may_be_secure(&self.value).then(|| conf.secure.seal(prefix, http2, env)).transpose()
     }
 
     /// Resolves where it leads.

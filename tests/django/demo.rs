@@ -15,8 +15,17 @@ pub(crate) struct Demo {
     home: TempDir,
 }
 
+/// How Django is reached.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// `http` or `uwsgi`.
+    pub(crate) directives: &'static str,
+    /// Who listens.
+    pub(crate) socket: &'static str,
+}
+
 impl Demo {
-    /// Starts both once the virtual environment, the database and the static files are there; nothing without Python.
+    /// Starts all once the virtual environment, the database and the static files are there; nothing without Python.
     pub(crate) fn start() -> Option<Self> {
         let python = Command::new("python3").args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
         if !python.is_ok_and(|status| status.success()) {
@@ -36,8 +45,15 @@ impl Demo {
         assert!(status.success(), "manage.py demo: {status}");
     }
 
+    /// The ways to reach Django: of `proxy_pass`, and of `uwsgi_pass` to whoever speaks it here.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        let all = [("http", "gunicorn"), ("uwsgi", "gunicorn-uwsgi"), ("uwsgi", "uwsgi")];
+        let ways = all.map(|(directives, socket)| Way { directives, socket });
+        ways.into_iter().filter(|way| self.state().join(format!("{}.sock", way.socket)).exists()).collect()
+    }
+
     /// Serves the site file; logs go to [`Demo::logs`] of `name`.
-    pub(crate) fn serve(&self, program: &Path, name: &str) -> Server {
+    pub(crate) fn serve(&self, program: &Path, name: &str, way: Way) -> Server {
         let (port, logs) = (free_port(), self.logs(name));
         let project = root().join("fixtures/django");
         let site = logs.join("site.conf");
@@ -46,6 +62,8 @@ impl Demo {
             ("PROJECT", project.display().to_string()),
             ("STATE", self.state().display().to_string()),
             ("LOGS", logs.display().to_string()),
+            ("WAY", way.directives.to_owned()),
+            ("SOCKET", way.socket.to_owned()),
         ];
         fill(&project.join("site.conf"), &site, &values.each_ref().map(|(name, value)| (*name, value.as_str())));
         Server::start(program, &site, &logs, port)

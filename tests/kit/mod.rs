@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "the kit is compiled into test binaries, which export nothing")]
 
 pub mod dns;
+pub mod h2;
 pub mod http;
 pub mod process;
 pub mod server;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::chunked::{Decoder, Step};
 use crate::http::core::InFileOnly;
 use crate::http::flow::{Cause, Fault, Stage};
+use crate::http::h2::Incoming;
 use crate::http::request::Client;
 use crate::http::temp::{Naming, TempFile};
 use crate::http::{Body, Core, FilePart};
@@ -27,6 +28,8 @@ enum Framing {
     Length(u64),
     /// By its last chunk.
     Chunked(Decoder),
+    /// With its HTTP/2 stream; whether it comes without a length.
+    Stream(Incoming, bool),
 }
 
 /// What was read ahead of its use.
@@ -71,6 +74,12 @@ impl Inbound {
         Self::new(client, Framing::Chunked(Decoder::new(false)), false)
     }
 
+    /// A body that an HTTP/2 stream carries; `announced` says whether its length is known.
+    pub fn stream(client: Rc<Client>, incoming: Incoming, announced: bool) -> Self {
+        let done = incoming.is_done();
+        Self::new(client, Framing::Stream(incoming, !announced && !done), done)
+    }
+
     fn new(client: Rc<Client>, framing: Framing, done: bool) -> Self {
         let timeout = Duration::from_secs(60);
         Self {
@@ -103,9 +112,13 @@ impl Inbound {
         self.expects = false;
     }
 
-    /// Whether it comes in chunks.
+    /// Whether it comes in chunks, or in frames without a length.
     pub fn is_chunked(&self) -> bool {
-        matches!(self.framing, Framing::Chunked(_))
+        match &self.framing {
+            Framing::Length(_) => false,
+            Framing::Chunked(_) => true,
+            Framing::Stream(_, unknown) => *unknown,
+        }
     }
 
     /// Whether all of it came.
@@ -156,6 +169,11 @@ impl Inbound {
         }
     }
 
+    /// Whether the client waits to be told to go on, even where no byte is to come.
+    pub fn owes_welcome(&self) -> bool {
+        self.expects
+    }
+
     /// Reads all of it, into memory or a file as the settings say.
     pub async fn read_all(&mut self, core: &Core) -> Result<(), Fault> {
         if !matches!(self.kept, Kept::Nothing) {
@@ -179,6 +197,8 @@ impl Inbound {
         }
         if !held.is_empty() {
             self.kept = Kept::Memory(held.freeze());
+        } else if memory == 0 && self.is_chunked() {
+            return self.spool(held, Bytes::new(), core).await;
         }
         Ok(())
     }
@@ -268,6 +288,14 @@ impl Inbound {
             if self.done {
                 return Poll::Ready(Ok(None));
             }
+            if let Framing::Stream(incoming, _) = &mut self.framing {
+                let next = ready!(incoming.poll_next(cx))?;
+                self.done = next.is_none() || incoming.is_done();
+                match next.filter(|bytes| !bytes.is_empty()) {
+                    Some(bytes) => return Poll::Ready(self.framed(bytes).map(Some)),
+                    None => continue,
+                }
+            }
             if let Some(bytes) = self.buffered()? {
                 self.received += bytes.len() as u64;
                 return Poll::Ready(Ok(Some(bytes)));
@@ -285,10 +313,22 @@ impl Inbound {
         }
     }
 
+    /// Counts a piece of a stream, which may be one too many.
+    fn framed(&mut self, bytes: Bytes) -> Result<Bytes, Fault> {
+        let len = bytes.len() as u64;
+        if self.limit > 0 && self.received + len > self.limit {
+            self.excess = Some((self.received, len));
+            return Err(Fault::client(Stage::Body, Cause::TooLarge));
+        }
+        self.received += len;
+        Ok(bytes)
+    }
+
     /// What the connection's buffer holds of the body.
     fn buffered(&mut self) -> Result<Option<Bytes>, Fault> {
         let mut input = self.client.input.borrow_mut();
         match &mut self.framing {
+            Framing::Stream(..) => Ok(None),
             Framing::Length(left) => {
                 let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= take as u64;

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use super::chunked;
 use super::inbound::read_part;
-use crate::http::core::{Core, Tokens};
+use crate::http::fields::{self, Sink, status_line};
 use crate::http::flow::{Cause, Fault, Stage};
-use crate::http::{Body, Chunk, Head, Headers, Known, Request};
+use crate::http::{Body, Chunk, Head, Headers, Request};
 use crate::net::timer::within;
 use crate::net::{Stream, clock};
 
@@ -20,63 +20,6 @@ use crate::net::{Stream, clock};
 const PIECE: usize = 64 << 10;
 /// Files up to this size go out together with the head.
 const SMALL_FILE: u64 = 32 << 10;
-
-/// nginx's line for a status, without the version; nothing for codes it has no words for.
-pub fn status_line(status: u16) -> Option<&'static str> {
-    Some(match status {
-        100 => "100 Continue",
-        101 => "101 Switching Protocols",
-        103 => "103 Early Hints",
-        200 => "200 OK",
-        201 => "201 Created",
-        202 => "202 Accepted",
-        204 => "204 No Content",
-        206 => "206 Partial Content",
-        301 => "301 Moved Permanently",
-        302 => "302 Moved Temporarily",
-        303 => "303 See Other",
-        304 => "304 Not Modified",
-        307 => "307 Temporary Redirect",
-        308 => "308 Permanent Redirect",
-        400 => "400 Bad Request",
-        401 => "401 Unauthorized",
-        402 => "402 Payment Required",
-        403 => "403 Forbidden",
-        404 => "404 Not Found",
-        405 => "405 Not Allowed",
-        406 => "406 Not Acceptable",
-        407 => "407 Proxy Authentication Required",
-        408 => "408 Request Time-out",
-        409 => "409 Conflict",
-        410 => "410 Gone",
-        411 => "411 Length Required",
-        412 => "412 Precondition Failed",
-        413 => "413 Request Entity Too Large",
-        414 => "414 Request-URI Too Large",
-        415 => "415 Unsupported Media Type",
-        416 => "416 Requested Range Not Satisfiable",
-        421 => "421 Misdirected Request",
-        429 => "429 Too Many Requests",
-        500 => "500 Internal Server Error",
-        501 => "501 Not Implemented",
-        502 => "502 Bad Gateway",
-        503 => "503 Service Temporarily Unavailable",
-        504 => "504 Gateway Time-out",
-        505 => "505 HTTP Version Not Supported",
-        507 => "507 Insufficient Storage",
-        _ => return None,
-    })
-}
-
-/// The `Server` field's value; nothing where it is left out.
-pub fn server(core: &Core, request: &Request) -> Option<Bytes> {
-    Some(match &core.server_tokens {
-        Tokens::Off => Bytes::from_static(b"nginx"),
-        Tokens::On => Bytes::from_static(crate::SERVER.as_bytes()),
-        Tokens::Build => Bytes::from_static(crate::SERVER_BUILD.as_bytes()),
-        Tokens::Custom(text) => Some(text.bytes(request)).filter(|text| !text.is_empty())?,
-    })
-}
 
 /// Appends the head of a response.
 pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>) {
@@ -87,55 +30,17 @@ pub fn head(request: &Request, head: &mut Head, chunked: bool, out: &mut Vec<u8>
         (None, None) => out.extend_from_slice(format!("{:03} ", head.status).as_bytes()),
     }
     out.extend_from_slice(b"\r\n");
-    let core = request.core();
-    if !head.has_server
-        && let Some(server) = server(core, request)
-    {
-        field(out, b"Server", &server);
-    }
-    if !head.has_date {
-        field(out, b"Date", clock::now().1.http.as_bytes());
-    }
-    if let Some(kind) = head.content_type.as_ref().filter(|kind| !kind.is_empty()) {
-        out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(kind);
-        if let Some(charset) = &head.charset {
-            out.extend_from_slice(b"; charset=");
-            out.extend_from_slice(charset);
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-    if let Some(length) = head.content_length {
-        field(out, b"Content-Length", length.to_string().as_bytes());
-    }
-    let own = head.headers.get(Known::LastModified).is_none();
-    match (&head.last_modified_text, head.last_modified.filter(|_| own)) {
-        (Some(text), _) => field(out, b"Last-Modified", text),
-        (None, Some(time)) if matches!(head.status, 200 | 206 | 304) => {
-            field(out, b"Last-Modified", clock::http(time).as_bytes());
-        }
-        _ => {}
-    }
-    let relative = location(request, head, out);
-    connection(request, head, chunked, out);
-    if core.gzip.vary && request.gzip.vary.get() {
-        field(out, b"Vary", b"Accept-Encoding");
-    }
-    if let Some(location) = relative {
-        field(out, b"Location", &location);
-    }
-    for item in head.headers.iter() {
-        field(out, item.name, item.value);
-    }
+    let status = head.status;
+    fields::write(request, head, out, |out| connection(request, status, chunked, out));
     out.extend_from_slice(b"\r\n");
 }
 
-fn connection(request: &Request, head: &Head, chunked: bool, out: &mut Vec<u8>) {
+fn connection(request: &Request, status: u16, chunked: bool, out: &mut Vec<u8>) {
     if chunked {
         field(out, b"Transfer-Encoding", b"chunked");
     }
     let core = request.core();
-    if head.status == 101 {
+    if status == 101 {
         field(out, b"Connection", b"upgrade");
     } else if request.keep_alive {
         field(out, b"Connection", b"keep-alive");
@@ -147,44 +52,18 @@ fn connection(request: &Request, head: &Head, chunked: bool, out: &mut Vec<u8>) 
     }
 }
 
-/// Writes `Location` made absolute, or returns it to be written as it is.
-fn location(request: &Request, head: &mut Head, out: &mut Vec<u8>) -> Option<Bytes> {
-    let core = request.core();
-    let location = head.location.clone()?;
-    if location.first() != Some(&b'/') || !core.absolute_redirect {
-        return Some(location);
+impl Sink for Vec<u8> {
+    fn field(&mut self, name: &[u8], value: &[&[u8]]) {
+        self.extend_from_slice(name);
+        self.extend_from_slice(b": ");
+        value.iter().for_each(|part| self.extend_from_slice(part));
+        self.extend_from_slice(b"\r\n");
     }
-    let local = request.client.local;
-    let host: Vec<u8> = if core.server_name_in_redirect {
-        core.server.name.to_vec()
-    } else if !request.host.is_empty() {
-        request.host.to_vec()
-    } else {
-        match local {
-            Some(local) => match local.ip() {
-                std::net::IpAddr::V6(ip) => format!("[{ip}]").into_bytes(),
-                ip => ip.to_string().into_bytes(),
-            },
-            None => b"localhost".to_vec(),
-        }
-    };
-    let (scheme, port): (&[u8], u16) = if request.is_tls() { (b"https://", 443) } else { (b"http://", 80) };
-    let mut url = [scheme, &host].concat();
-    if let Some(local) = local.filter(|local| core.port_in_redirect && local.port() != port) {
-        url.extend_from_slice(format!(":{}", local.port()).as_bytes());
-    }
-    url.extend_from_slice(&location);
-    field(out, b"Location", &url);
-    head.location = Some(url.into());
-    None
 }
 
 /// Appends one field.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    out.field(name, &[value]);
 }
 
 /// How fast a body may leave.
@@ -194,6 +73,25 @@ pub struct Rate {
     pub limit: u64,
     /// Bytes that leave at full speed first.
     pub after: u64,
+}
+
+impl Rate {
+    /// How many of `wanted` bytes may leave now, where `sent` left since `started`; or how long to wait for some.
+    pub fn allows(self, started: Instant, sent: u64, wanted: usize) -> Result<usize, Duration> {
+        let Self { limit, after } = self;
+        if limit == 0 {
+            return Ok(wanted);
+        }
+        let elapsed = started.elapsed();
+        let earned = limit.saturating_mul(elapsed.as_secs() + 1).saturating_add(after);
+        let free = earned.saturating_sub(sent);
+        if free > 0 {
+            return Ok(wanted.min(usize::try_from(free).unwrap_or(usize::MAX)));
+        }
+        // More is earned only as another second begins.
+        let rest = 1000 - u64::from(elapsed.subsec_millis());
+        Err(Duration::from_millis((sent.saturating_sub(earned).saturating_mul(1000) / limit + 1).max(rest)))
+    }
 }
 
 /// Writes responses to a stream.
@@ -210,6 +108,8 @@ pub struct Writer<'a> {
     pub trailers: Option<&'a dyn Fn() -> Headers>,
     /// Called whenever the body was asked for more, to tell the log what it came upon.
     pub notes: Option<&'a dyn Fn()>,
+    /// Whether the peer's end ends the body as well, while it waits for more.
+    pub heeds_end: bool,
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -229,6 +129,7 @@ impl<'a> Writer<'a> {
             sent: 0,
             trailers: None,
             notes: None,
+            heeds_end: false,
             queue,
             queued: 0,
             ahead: false,
@@ -252,6 +153,9 @@ impl<'a> Writer<'a> {
                 let gathered = self.gather(cx, &mut body, chunked);
                 if let Some(notes) = self.notes {
                     notes();
+                }
+                if gathered.is_pending() && self.heeds_end && self.stream.poll_hung_up(cx).is_ready() {
+                    return Poll::Ready(Err(Fault::client(Stage::Body, Cause::Closed)));
                 }
                 gathered
             });
@@ -434,27 +338,20 @@ impl<'a> Writer<'a> {
 
     /// The bytes that may leave now; waits until there are some.
     async fn allowance(&self, wanted: usize, body: &mut Body) -> Result<usize, Fault> {
-        let Rate { limit, after } = self.rate;
-        if limit == 0 {
-            return Ok(wanted);
-        }
         loop {
-            let earned = limit.saturating_mul(self.started.elapsed().as_secs() + 1) + after;
-            let free = earned.saturating_sub(self.sent);
-            if free > 0 {
-                return Ok(wanted.min(usize::try_from(free).unwrap_or(usize::MAX)));
-            }
-            // More is earned only as another second begins.
-            let rest = 1000 - u64::from(self.started.elapsed().subsec_millis());
-            let behind = ((self.sent - earned) * 1000 / limit + 1).max(rest);
-            let ahead = std::future::poll_fn(|cx| {
-                body.poll_ahead(cx, self.queued);
-                Poll::<()>::Pending
-            });
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(behind)) => {}
-                () = ahead => {}
-                () = self.stream.hung_up() => return Err(Fault::client(Stage::Send, Cause::Closed)),
+            match self.rate.allows(self.started, self.sent, wanted) {
+                Ok(allowed) => return Ok(allowed),
+                Err(pause) => {
+                    let ahead = std::future::poll_fn(|cx| {
+                        body.poll_ahead(cx, self.queued);
+                        Poll::<()>::Pending
+                    });
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = ahead => {}
+                        () = self.stream.hung_up() => return Err(Fault::client(Stage::Send, Cause::Closed)),
+                    }
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ pub struct ListenArg {
     pub default_server: bool,
     /// Whether connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 may be spoken.
+    pub http2: bool,
     /// Whether connections begin with a TLS handshake.
     pub ssl: bool,
     /// Options of the socket.
@@ -28,7 +30,15 @@ pub struct ListenArg {
 impl ListenArg {
     /// An address without options.
     pub fn new(addrs: Vec<Endpoint>, at: Span) -> Self {
-        Self { addrs, default_server: false, proxy_protocol: false, ssl: false, options: Options::default(), at }
+        Self {
+            addrs,
+            default_server: false,
+            proxy_protocol: false,
+            http2: false,
+            ssl: false,
+            options: Options::default(),
+            at,
+        }
     }
 }
 
@@ -41,6 +51,9 @@ pub fn listen(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let mut listen = ListenArg::new(addrs, args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {
         parameter(&mut listen, word).map_err(|problem| problem.at(index))?;
+        if word == b"http2" {
+            args.warn("the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead");
+        }
     }
     let inet6 = listen.addrs.iter().all(|addr| matches!(addr, Endpoint::Inet(at) if at.is_ipv6()));
     if listen.options.ipv6only.is_some() && !inet6 {
@@ -67,9 +80,13 @@ fn parameter(listen: &mut ListenArg, word: &[u8]) -> Result<(), Problem> {
             listen.ssl = true;
             return Ok(());
         }
-        b"http2" | b"quic" | b"multipath" => {
+        b"quic" | b"multipath" => {
             let problem = format!("the parameter \"{}\" of \"listen\" is not supported yet", text(word));
             return Err(Problem::new(problem));
+        }
+        b"http2" => {
+            listen.http2 = true;
+            return Ok(());
         }
         b"bind" => options.bind = true,
         b"deferred" => options.deferred = true,

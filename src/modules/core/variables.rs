@@ -206,6 +206,7 @@ fn sent_http(core: &Core, request: &Request, name: &[u8], out: &mut Vec<u8>) -> 
             let stored = head.location.as_ref().is_some_and(|location| put(out, location));
             stored || join(out, fields(&head.headers, name), name)
         }
+        b"connection" if head.status == 101 => put(out, b"upgrade"),
         b"connection" => put(out, if request.keep_alive { b"keep-alive" } else { b"close" }),
         b"keep_alive" => match core.keepalive_header.filter(|_| request.keep_alive) {
             Some(time) => put(out, format!("timeout={time}").as_bytes()),

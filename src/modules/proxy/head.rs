@@ -1,17 +1,15 @@
 //! The request as it is sent on: its line and fields, in nginx's order.
 
-use bytes::Bytes;
-
 use super::pass::Loc;
 use crate::http::escape::{self, Set};
 use crate::http::headers::Known;
-use crate::http::{Request, Value};
+use crate::http::Request;
 use crate::upstream::Target;
-use crate::upstream::shared::Names;
+use crate::upstream::fields::Sent;
 use crate::upstream::target::Destination;
 
 /// Fields that are not passed on as they come.
-const DEFAULTS: [&str; 9] = [
+pub const DEFAULTS: [&str; 9] = [
     "Host",
     "Connection",
     "Proxy-Connection",
@@ -22,49 +20,6 @@ const DEFAULTS: [&str; 9] = [
     "Expect",
     "Upgrade",
 ];
-
-/// The fields of requests that are sent on.
-pub struct Fields {
-    /// `Host`, where the configuration sets it.
-    host: Option<Value>,
-    /// What else it sets.
-    set: Vec<(Bytes, Value)>,
-    /// Names that are not copied from the client.
-    replaced: Names,
-    /// Whether the body's length and coding are ours to state.
-    states_length: bool,
-    states_coding: bool,
-}
-
-impl Fields {
-    /// The fields that these `proxy_set_header`s make.
-    pub fn new(set: &[(Bytes, Value)]) -> Self {
-        let is = |name: &str| set.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-        let mut replaced = Names::default();
-        DEFAULTS.iter().for_each(|name| replaced.insert(name.as_bytes()));
-        set.iter().for_each(|(name, _)| replaced.insert(name));
-        let host = set.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| value.clone());
-        let others = set.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"));
-        Self {
-            host,
-            set: others.cloned().collect(),
-            replaced,
-            states_length: !is("Content-Length"),
-            states_coding: !is("Transfer-Encoding"),
-        }
-    }
-}
-
-/// How the body that is sent on ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// There is none.
-    Nothing,
-    /// After so many bytes.
-    Length(u64),
-    /// In chunks.
-    Chunked,
-}
 
 /// Writes the head.
 pub fn write(loc: &Loc, to: &Destination, sent: Sent, request: &Request) -> Option<Vec<u8>> {
@@ -83,30 +38,7 @@ pub fn write(loc: &Loc, to: &Destination, sent: Sent, request: &Request) -> Opti
     out.extend_from_slice(if loc.http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
     let fields = &loc.fields;
     host(loc, to, request, &mut out);
-    for (name, value) in &fields.set {
-        let start = out.len();
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        let filled = out.len();
-        value.append(request, &mut out);
-        if out.len() == filled {
-            out.truncate(start);
-        } else {
-            out.extend_from_slice(b"\r\n");
-        }
-    }
-    match sent {
-        Sent::Length(length) if fields.states_length => field(&mut out, b"Content-Length", length.to_string().as_bytes()),
-        Sent::Chunked if fields.states_coding => field(&mut out, b"Transfer-Encoding", b"chunked"),
-        _ => {}
-    }
-    if loc.shared.conf.pass_request_headers {
-        for item in request.headers.iter() {
-            if !fields.replaced.has(item.known, item.name) {
-                field(&mut out, item.name, item.value);
-            }
-        }
-    }
+    fields.write(sent, loc.shared.conf.pass_request_headers, request, &mut out);
     out.extend_from_slice(b"\r\n");
     Some(out)
 }

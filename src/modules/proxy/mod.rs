@@ -54,6 +54,7 @@ enum HttpVersion {
     Http10,
     #[default]
     Http11,
+    Http2,
 }
 
 const SCOPES: Contexts = Contexts::SCOPES;
@@ -75,10 +76,7 @@ impl super::Module for Module {
         on("proxy_set_body", SCOPES, 1..=1, |c, a| a.set(&mut c.set_body)),
         on("proxy_method", SCOPES, 1..=1, |c, a| a.set(&mut c.method)),
         on("proxy_http_version", SCOPES, 1..=1, |c, a| {
-            if a.word(0) == b"2" {
-                return Err(Problem::new("\"proxy_http_version 2\" is not supported yet").at(0));
-            }
-            let versions = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)];
+            let versions = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11), ("2", HttpVersion::Http2)];
             c.http_version = one_of(a.word(0), &versions).map_err(|problem| problem.at(0))?;
             Ok(())
         }),

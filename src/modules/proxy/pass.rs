@@ -8,6 +8,7 @@ use super::{Conf, HttpVersion, Pass, cookie, head, redirect};
 use crate::conf::{Diag, Place};
 use crate::http::{Request, Value};
 use crate::modules::Seal;
+use crate::upstream::fields::Fields;
 use crate::upstream::secure::Dialer;
 use crate::upstream::target::{Destination, Prefix, Scheme};
 use crate::upstream::{Shared, Target};
@@ -31,8 +32,10 @@ pub struct Loc {
     pub set_body: Option<Value>,
     /// Whether HTTP/1.0 is spoken.
     pub http10: bool,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
     /// The fields that are sent.
-    pub fields: head::Fields,
+    pub fields: Fields,
     /// `proxy_redirect`.
     pub redirects: Vec<redirect::Rule>,
     /// `proxy_cookie_*`.
@@ -65,7 +68,7 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         None => Vec::new(),
     };
     let secure = SCHEME.may_be_secure(&pass.value);
-    let dialer = secure.then(|| conf.upstream.secure.seal("proxy_", cx.env)).transpose()?;
+    let dialer = secure.then(|| conf.upstream.secure.seal("proxy_", conf.http_version == HttpVersion::Http2, cx.env)).transpose()?;
     Ok(Loc {
         target,
         dialer,
@@ -73,7 +76,8 @@ pub fn seal(conf: Conf, pass: &Pass, cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         method: conf.method,
         set_body: conf.set_body,
         http10: conf.http_version == HttpVersion::Http10,
-        fields: head::Fields::new(&conf.set_header),
+        http2: conf.http_version == HttpVersion::Http2,
+        fields: Fields::new(&conf.set_header, &head::DEFAULTS),
         redirects,
         cookies: conf.cookies,
         shared: Shared::seal(conf.upstream, "proxy", &HIDDEN, cx.env)?,

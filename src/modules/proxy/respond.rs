@@ -2,12 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::head::{self, Sent};
+use super::head;
 use super::pass::{Loc, SCHEME};
 use super::{cookie, redirect};
 use crate::http::h1::write::Writer;
 use crate::http::headers::{Field, Known};
 use crate::http::{Body, Flow, Method, Request};
+use crate::upstream::fields::Sent;
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::Destination;
 use crate::upstream::{answer, inlet, wire};
@@ -30,7 +31,7 @@ pub async fn respond(loc: &Loc, request: &mut Request) -> Flow {
     answer::respond(&mut protocol, &loc.shared, &to.peers, &outgoing, request).await
 }
 
-/// HTTP/1.0 and 1.1.
+/// HTTP/1.0 and 1.1; HTTP/2 begins with the same head.
 struct Http1<'a> {
     loc: &'a Loc,
     /// Whether the request is a HEAD: its response has no body whatever its fields say.
@@ -41,6 +42,7 @@ struct Http1<'a> {
 
 impl Protocol for Http1<'_> {
     const SCHEME: &'static str = SCHEME.name;
+    const KEEPS_DATELESS: bool = true;
 
     fn head(&mut self, buf: &mut BytesMut, _: &Request) -> Result<Option<ReplyHead>, String> {
         loop {
@@ -52,12 +54,12 @@ impl Protocol for Http1<'_> {
         }
     }
 
-    fn uri(&self, sent: &Bytes) -> Bytes {
-        let mut spaces = memchr::memchr_iter(b' ', sent);
-        match (spaces.next(), spaces.next()) {
-            (Some(first), Some(second)) => sent.slice(first + 1..second),
-            _ => Bytes::new(),
-        }
+    fn is_http2(&self) -> bool {
+        self.loc.http2
+    }
+
+    fn uri(sent: &[u8]) -> &[u8] {
+        sent.split(|&b| b == b' ').nth(1).unwrap_or_default()
     }
 
     fn piece(&self, bytes: Bytes, last: bool, to: &mut Writer<'_>) {

@@ -110,7 +110,7 @@ fn steps(program: &[Op], request: &mut Request) -> End {
             Op::Rewrite(rewrite) => rewrite.apply(request),
             Op::If { condition, number, program } => {
                 if condition.holds(request) {
-                    request.entered_if = Some(*number);
+                    request.entered_ifs.push(*number);
                     steps(program, request)
                 } else {
                     End::GoOn

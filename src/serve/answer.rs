@@ -1,0 +1,79 @@
+//! What becomes of a response on any wire: its body trimmed, its speed, its faults in nginx's words, its log lines.
+
+use std::sync::Arc;
+
+use super::phases;
+use crate::http::flow::{Cause, Fault, Side, Stage};
+use crate::http::h1::write::Rate;
+use crate::http::{Body, Core, Head, Method, Request, Value};
+use crate::net::{Level, Stream};
+use crate::table::{Location, Server};
+use crate::upstream;
+
+/// Whether a status means that nothing is sent: the connection ends, or the client is gone.
+pub fn is_silence(status: u16) -> bool {
+    matches!(status, 444 | 499)
+}
+
+/// Takes away what responses of this status, or to this method, do not have.
+pub fn trim(request: &Request, head: &mut Head, body: &mut Body) {
+    if head.status == 204 && head.line.is_none() {
+        (head.content_type, head.content_length) = (None, None);
+    }
+    let bodiless = request.method == Method::Head || matches!(head.status, 204 | 304);
+    if bodiless && !matches!(body, Body::Tunnel(_)) {
+        *body = Body::Empty;
+    }
+}
+
+/// How fast the body may leave.
+pub fn rate(request: &Request, core: &Core) -> Rate {
+    let value = |value: &Option<Value>| {
+        value.as_ref().and_then(|value| crate::conf::units::size(&value.get(request))).unwrap_or_default()
+    };
+    Rate { limit: request.limit_rate.unwrap_or_else(|| value(&core.limit_rate)), after: value(&core.limit_rate_after) }
+}
+
+/// Tells the log why a response ended early; `reset` is `reset_timedout_connection`.
+pub fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool) {
+    request.keep_alive = false;
+    match (fault.side, &fault.cause) {
+        (Side::Client, Cause::TimedOut) => {
+            if reset {
+                stream.reset_on_close();
+            }
+            request.log(Level::Info, "client timed out (110: Connection timed out) while sending response to client");
+        }
+        (Side::Client, Cause::Io(error)) => {
+            let text = crate::conf::load::os_error(error);
+            request.log(Level::Info, &format!("writev() failed ({text}) while sending response to client"));
+        }
+        (Side::Client, Cause::Closed) if fault.stage == Stage::Body => {
+            request.log(Level::Info, &format!("{} while reading upstream", upstream::report::LEFT));
+        }
+        (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
+        (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),
+        (Side::Here, Cause::Protocol(text)) => {
+            request.log(Level::Error, &format!("{text} while sending response to client"));
+        }
+        (Side::Here, _) => request.log(Level::Crit, &format!("{fault} while sending response to client")),
+    }
+}
+
+/// Logs what a body came upon while it was under way.
+pub fn tell(request: &Request) {
+    if !request.upstream.attempts.has_notes() {
+        return;
+    }
+    for (level, text) in request.upstream.attempts.take_notes() {
+        request.log(level, &text);
+    }
+}
+
+/// Runs `post_action` and the log phase.
+pub async fn log(request: &mut Request, server: &Arc<Server>, location: &Arc<Location>) {
+    match &location.loc.core.post_action {
+        Some(to) => phases::post_action(request, server, location, to).await.loc.log(request),
+        None => location.loc.log(request),
+    }
+}
