@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the kit")]
 #![allow(unreachable_pub, reason = "the kit is compiled into test binaries, which export nothing")]
 
+pub mod dns;
 pub mod h2;
 pub mod http;
 pub mod process;
