@@ -9,6 +9,7 @@ nginx nginx-light
 fail2ban-regex fail2ban
 python3 python3 python3-venv
 openssl openssl
+pebble pebble
 chromedriver chromium-driver chromium"
     [ "${1:-}" != bench ] || echo "wrk wrk"
 }
