@@ -12,6 +12,9 @@ pub(crate) fn log_in(scheme: &str, port: u16, chromedriver: &Path, chromium: &Pa
     assert_eq!(browser.run("return getComputedStyle(document.body).color"), "rgb(34, 51, 68)", "our own style sheet");
     assert_eq!(browser.run("return document.documentElement.dataset.scripted"), "yes", "our own script");
 
+    let spoken = browser.run("return performance.getEntriesByType('navigation')[0].nextHopProtocol");
+    assert_eq!(spoken, if scheme == "https" { "h2" } else { "http/1.1" });
+
     browser.open(&format!("{site}/admin/"));
     browser.write("#id_username", "admin");
     browser.write("#id_password", "admin");
