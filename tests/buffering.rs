@@ -11,8 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::h2::{self, Connection, frame};
 use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
+use kit::upstream::{Upstream, say};
 
 const MIB: usize = 1 << 20;
 
@@ -69,7 +71,7 @@ fn front(name: &str, port: u16, location: &str) -> (TempDir, Server) {
     let (dir, listen) = (TempDir::new(name), free_port());
     let site = dir.path().join("site.conf");
     let text = format!(
-        "server {{ listen 127.0.0.1:{listen} sndbuf=64k; access_log off; error_log {0}/error.log info;\n\
+        "server {{ http2 on; listen 127.0.0.1:{listen} sndbuf=64k; access_log off; error_log {0}/error.log info;\n\
          client_body_temp_path {0}/body; client_max_body_size 0; send_timeout 30s;\n\
          location / {{ proxy_pass http://127.0.0.1:{port}; proxy_temp_path {0}/temp 1 2; {location} }} }}\n",
         dir.path().display()
@@ -126,6 +128,85 @@ fn a_slow_client_holds_no_upstream_and_little_memory() {
     let log = error_log(&dir);
     assert!(log.contains("[warn]") && log.contains("an upstream response is buffered to a temporary file "), "{log}");
     assert!(log.contains(&format!("while reading upstream, client: 127.0.0.1, server: , request: \"GET / HTTP/1.1\", upstream: \"http://127.0.0.1:{port}/\"")), "{log}");
+}
+
+/// A client that has asked over HTTP/2 and makes no room beyond the first 64 KB.
+fn ask_http2(server: &Server) -> Connection {
+    let mut client = Connection::open(server.port, &[]);
+    assert!(client.send(&frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 1, &h2::GET)));
+    client
+}
+
+/// Reads the rest of a response and holds its body against the pattern; returns its length.
+fn check_http2(mut client: Connection) -> usize {
+    let (block, mut at) = (block(), 0);
+    loop {
+        let data = client.find(|frame| matches!(frame.kind, h2::DATA | h2::RST_STREAM | h2::GOAWAY)).expect("more");
+        assert_eq!(data.kind, h2::DATA, "after {at} bytes: {data:?}");
+        assert!(is_right(&block, at, &data.payload), "wrong behind {at}");
+        at += data.payload.len();
+        if data.flags & h2::END_STREAM > 0 {
+            return at;
+        }
+        let more = u32::try_from(data.payload.len()).expect("a frame").to_be_bytes();
+        let updates = [0, 1].map(|stream| frame(h2::WINDOW_UPDATE, 0, stream, &more));
+        assert!(data.payload.is_empty() || client.send(&updates.concat()));
+    }
+}
+
+#[test]
+fn a_slow_client_of_http2_holds_no_upstream_and_little_memory() {
+    for (name, location) in [("slow-h2", ""), ("slow-h2-rate", "limit_rate 4m;")] {
+        let (port, told) = upstream(32 * MIB, "");
+        let (dir, server) = front(name, port, location);
+        let before = server.memory();
+        let client = ask_http2(&server);
+        told.recv_timeout(Duration::from_secs(30)).expect("the upstream is free although the client makes no room");
+        let grown = server.memory().saturating_sub(before);
+        assert!(grown < 16 * MIB, "{grown} bytes more in memory");
+        if location.is_empty() {
+            assert_eq!(check_http2(client), 32 * MIB);
+        }
+        assert!(
+            error_log(&dir).contains("an upstream response is buffered to a temporary file ") || !location.is_empty()
+        );
+    }
+    let (port, told) = upstream(32 * MIB, "");
+    let (_dir, server) = front("unbuffered-h2", port, "proxy_buffering off;");
+    let client = ask_http2(&server);
+    assert!(told.recv_timeout(Duration::from_millis(700)).is_err(), "the upstream waits for the client");
+    assert_eq!(check_http2(client), 32 * MIB);
+}
+
+#[test]
+fn a_slow_client_holds_no_upstream_that_speaks_http2() {
+    let (port, told) = upstream(32 * MIB, "");
+    let (_back, speaker) = front("h2-back", port, "proxy_buffering off;");
+    let (dir, server) = front("h2-upstream", speaker.port, "proxy_http_version 2;");
+    let before = server.memory();
+    let client = ask(&server);
+    told.recv_timeout(Duration::from_secs(30)).expect("the upstream is free although the client reads nothing");
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 16 * MIB, "{grown} bytes more in memory");
+    assert_eq!(check(client), 32 * MIB);
+    assert!(error_log(&dir).contains("an upstream response is buffered to a temporary file "));
+}
+
+#[test]
+fn early_hints_pass_from_http1_to_http2_and_back() {
+    let upstream = Upstream::start(|stream| {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Accel-Limit-Rate: 1\r\n\r\n";
+        say(stream, &hints.repeat(2));
+        thread::sleep(Duration::from_millis(50));
+        say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    let (_back, speaker) = front("hints-back", upstream.port, "early_hints 1;");
+    let (_dir, server) = front("hints", speaker.port, "early_hints 1; proxy_http_version 2;");
+    let mut heard = String::new();
+    ask(&server).read_to_string(&mut heard).expect("an answer");
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+    assert!(heard.starts_with(&format!("{}HTTP/1.1 200 OK\r\n", hints.repeat(2))), "{heard}");
+    assert!(heard.ends_with("\r\n\r\nhi"), "{heard}");
 }
 
 #[test]
