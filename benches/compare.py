@@ -17,32 +17,38 @@ import tempfile
 from servers import Server, build, find_nginx, version
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Name, path, connections, further options of wrk.
+# Name, place, connections, further options of wrk.
 ROWS = [
-    ("proxied, small, 32 connections", "/proxied/small", 32, []),
-    ("proxied, small, 256 connections", "/proxied/small", 256, []),
-    ("proxied, 100 KB, 32 connections", "/proxied/100k", 32, []),
-    ("file, 1 KB, 32 connections", "/1k", 32, []),
-    ("file, 100 KB, 32 connections", "/100k", 32, []),
-    ("file, 10 MB, 4 connections", "/10m", 4, []),
-    ("file, 1 KB, a connection each", "/1k", 32, ["-H", "Connection: close"]),
+    ("proxied, small, 32 connections", "http /proxied/small", 32, []),
+    ("proxied, small, 256 connections", "http /proxied/small", 256, []),
+    ("proxied, 100 KB, 32 connections", "http /proxied/100k", 32, []),
+    ("file, 1 KB, 32 connections", "http /1k", 32, []),
+    ("file, 100 KB, 32 connections", "http /100k", 32, []),
+    ("file, 10 MB, 4 connections", "http /10m", 4, []),
+    ("file, 1 KB, a connection each", "http /1k", 32, ["-H", "Connection: close"]),
+    ("TLS, file, 1 KB, a handshake each", "https /1k", 32, ["-H", "Connection: close"]),
+    ("TLS, file, 1 KB, 32 connections", "https /1k", 32, []),
+    ("TLS, proxied, small, 32 connections", "https /proxied/small", 32, []),
+    ("TLS, file, 100 KB, 32 connections", "https /100k", 32, []),
 ]
 METHOD = """
 
 ## Method
 
-All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk and, for the proxied rows, a backend nginx
-share another core. CPU is user and system time of the server's whole process tree. A figure is the median of the rounds;
-a ratio is this server's figure over nginx's within a round, then the median, and ± is half the range between rounds: the
-noise. Where the core was not busy, wrk was the limit and only the CPU columns compare the servers. How nginx was compiled
-matters: a build for size or with musl takes far more CPU than Debian's, so a ratio against such a build flatters.
+All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk and, for the proxied rows, a backend nginx share
+another core. Under TLS they show the same P-256 certificate; protocols, ciphers and tickets are the defaults. CPU is user and
+system time of the server's whole process tree. A figure is the median of the rounds; a ratio is this server's figure over
+nginx's within a round, then the median, and ± is half the range between rounds: the noise. Where the core was not busy, wrk was
+the limit and only the CPU columns compare the servers. How nginx was compiled matters: a build for size or with musl takes far
+more CPU than Debian's, so a ratio against such a build flatters.
 """
 
 
 def load(server, row, core, seconds):
     """One run of wrk: requests a second, CPU microseconds a request, share of its core the server was busy."""
-    _, path, connections, options = row
-    url = f"http://127.0.0.1:{server.port}{path}"
+    _, place, connections, options = row
+    scheme, path = place.split()
+    url = f"{scheme}://127.0.0.1:{server.port if scheme == 'http' else server.secure}{path}"
     wrk = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *options, url]
     before = server.cpu()
     said = subprocess.run(wrk, capture_output=True, text=True, check=True).stdout
@@ -150,7 +156,7 @@ def run(programs, home, options):
     started = [Server(programs[-1], "backend.conf", home / "backend", cores[-1], FILES=files)]
     try:
         for n, program in enumerate(programs):
-            values = {"FILES": files, "BACKEND": started[0].port}
+            values = {"FILES": files, "BACKEND": started[0].port, "CERTS": ROOT / "fixtures/certs"}
             started.append(Server(program, "nginx.conf", home / f"server{n}", cores[0], **values))
         servers = started[1:]
         return measure(servers, cores[-1], options), [server.memory() for server in servers]

@@ -58,10 +58,10 @@ class Server:
     """A running server pinned to one core."""
 
     def __init__(self, program, conf, home, core, **values):
-        self.port = free_port()
+        self.port, self.secure = free_port(), free_port()
         home.mkdir()
         text = (HERE / conf).read_text()
-        for name, value in {"PORT": self.port, "HOME": home, **values}.items():
+        for name, value in {"PORT": self.port, "SECURE": self.secure, "HOME": home, **values}.items():
             text = text.replace(f"%%{name}%%", str(value))
         if not keeps_upstreams(program):
             text = text.replace("upstream backend {", "upstream backend {\n keepalive 32;")

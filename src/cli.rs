@@ -125,6 +125,12 @@ fn sentence(error: &clap::Error) -> String {
     }
 }
 
+/// What TLS is made of. Programs that ask here for a version of OpenSSL (certbot, nginx's own tests) want to know which directives
+/// and names they may write; the second line answers that.
+const TLS: &str = "built with rustc, rustls and aws-lc-rs
+takes the directives of nginx built with OpenSSL 3.0.0 but has no OpenSSL in it
+";
+
 /// The version line.
 pub fn version() -> String {
     format!("nginx version: nginx/{} (nginx-rs {})\n", crate::VERSION, env!("CARGO_PKG_VERSION"))
@@ -227,5 +233,5 @@ pub fn build() -> String {
     if !has("cache") {
         out.push_str(" --without-http-cache");
     }
-    format!("{}built with rustc\nbuilt with rustls\nTLS SNI support enabled\n{out}\n", version())
+    format!("{}{TLS}TLS SNI support enabled\n{out}\n", version())
 }

@@ -33,7 +33,7 @@ fn versions_are_printed() {
     assert!(plain.starts_with("nginx version: nginx/1.31.5 (nginx-rs "), "{plain}");
     let build = stderr(&run(&["-V"]));
     assert!(build.contains("\nconfigure arguments: --prefix="), "{build}");
-    assert!(build.contains("--without-http_grpc_module") && !build.contains("--without-http_map_module"), "{build}");
+    assert!(build.contains("--without-http_ssi_module") && !build.contains("--without-http_map_module"), "{build}");
     let help = stderr(&run(&["-?"]));
     assert!(help.contains("Usage: nginx [-?hvVtTq] [-s signal] [-p prefix]\n"), "{help}");
     assert_eq!(help, stderr(&run(&["-h"])));

@@ -11,12 +11,13 @@ mod django {
     pub(crate) mod demo;
     pub(crate) mod masks;
     pub(crate) mod requests;
+    pub(crate) mod testssl;
     pub(crate) mod websocket;
 }
 #[cfg(test)]
 mod kit;
 
-use django::{browser, compare, demo::Demo, websocket};
+use django::{browser, compare, demo::Demo, testssl, websocket};
 use kit::{program_or_skip, say, server};
 
 /// One test, because its parts share one gunicorn and one daphne.
@@ -47,11 +48,21 @@ fn django_is_served_as_nginx_serves_it() {
         assert_eq!(heard, websocket::talk(reference.port).expect("a conversation through nginx"));
     }
 
+    let secure = demo.serve_securely(&ours, "secure", way);
+    let look = program_or_skip("openssl", "openssl", "testssl.sh")
+        .and_then(|_| program_or_skip("testssl", "testssl.sh", "testssl.sh"))
+        .map(|testssl| testssl::start(secure.port, &testssl, &demo.logs("secure")));
+
     let part = "the browser test";
     if let Some(chromedriver) = program_or_skip("chromedriver", "chromium-driver", part)
         && let Some(chromium) = program_or_skip("chromium", "chromium", part)
     {
-        browser::log_in(server.port, &chromedriver, &chromium);
+        browser::log_in("http", server.port, &chromedriver, &chromium);
+        browser::log_in("https", secure.port, &chromedriver, &chromium);
+    }
+    if let Some(look) = look {
+        let complaints = look.complaints();
+        assert!(complaints.is_empty(), "testssl.sh: {complaints:#?}");
     }
 
     assert!(found.is_empty(), "nginx (-) and nginx-rs (+) differ in {} places:\n{}", found.len(), found.join("\n"));

@@ -1,4 +1,4 @@
-//! Ten reloads a second under load, each with other upstreams, names, locations and addresses: nothing is lost.
+//! Ten reloads a second under load, each with other upstreams, names, locations, addresses and certificates: nothing is lost.
 //!
 //! <https://nginx.org/en/docs/control.html#reconfiguration>. `RELOAD_SECONDS` says how long; a minute unless said.
 #![cfg(test)]
@@ -7,6 +7,7 @@ mod kit;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,13 +15,23 @@ use std::time::{Duration, Instant};
 use kit::http::{Connection, get};
 use kit::process::{Running, TempDir, free_port, until, wait_for_port};
 use kit::server::nginx_rs;
+use kit::tls::Secure;
 use nix::sys::signal::Signal;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The ports of a run: the one that stays, the one that comes and goes, the one with TLS.
+#[derive(Clone, Copy)]
+struct Ports {
+    plain: u16,
+    other: u16,
+    secure: u16,
+}
+
 /// A configuration that differs in every round but serves the same pages.
-fn configuration(dir: &TempDir, round: usize, port: u16, other: u16, upstreams: &[u16; 2]) -> String {
+fn configuration(dir: &TempDir, round: usize, ports: Ports, upstreams: &[u16; 2]) -> String {
     let (even, path) = (round.is_multiple_of(2), dir.path().display());
+    let Ports { plain: port, other, secure } = ports;
     let second = if even { format!("listen 127.0.0.1:{other};") } else { String::new() };
     let order = if even { [upstreams[0], upstreams[1]] } else { [upstreams[1], upstreams[0]] };
     let extra = if round.is_multiple_of(3) { format!("server 127.0.0.1:{};", order[1]) } else { String::new() };
@@ -30,6 +41,7 @@ fn configuration(dir: &TempDir, round: usize, port: u16, other: u16, upstreams: 
         limit_rate 0;
         upstream app {{ server 127.0.0.1:{}; {extra} keepalive {}; }}
         server {{ listen 127.0.0.1:{port}; {second} server_name name{round}.test;
+            listen 127.0.0.1:{secure} ssl; ssl_certificate {path}/site.pem; ssl_certificate_key {path}/site.pem;
             {locations}
             location / {{ proxy_pass http://app; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $up; }}
             location /static {{ return 200 \"page of round {round}\"; }}
@@ -40,6 +52,27 @@ fn configuration(dir: &TempDir, round: usize, port: u16, other: u16, upstreams: 
         8 + round % 3,
         threads = 1 + round % 2,
     )
+}
+
+/// Certificates that take turns, each with its key.
+fn certificates() -> [Vec<u8>; 2] {
+    let read = |name: &str| std::fs::read(kit::root().join("fixtures/certs").join(name)).expect("a certificate");
+    [[read("localhost.crt"), read("localhost.key")].concat(), read("renewed.pem")]
+}
+
+/// Puts the certificate of a round where the configuration looks for it; only who writes it may read it.
+fn renew(dir: &TempDir, pem: &[u8]) {
+    let new = dir.path().join("new.pem");
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&new);
+    file.and_then(|mut file| file.write_all(pem)).expect("a writable prefix");
+    std::fs::rename(&new, dir.path().join("site.pem")).expect("a rename");
+}
+
+/// The certificate of a file, as the wire has it.
+fn own(pem: &[u8]) -> Vec<u8> {
+    let certificates = nginx_rs::net::tls::key::certificates(pem).expect("certificates");
+    certificates.first().expect("a certificate").to_vec()
 }
 
 /// Answers `GET /stream` with an event a tick and never ends, an upgrade with frames echoed, all else with a page.
@@ -135,6 +168,31 @@ fn kept(seen: &Seen, port: u16, path: &str, page: &str) {
     }
 }
 
+/// A handshake each time, with either certificate and its own key.
+fn handshakes(seen: &Seen, port: u16, certificates: &[Vec<u8>]) {
+    while seen.goes_on() {
+        let answer = Secure::open(port, "localhost").and_then(|mut client| {
+            let known = certificates.contains(&client.certificate());
+            Ok(if known { client.get("a", "/")?.text() } else { "a strange certificate".to_owned() })
+        });
+        seen.check("handshake", answer.map_err(|error| error.to_string()), |text| text == "hello");
+    }
+}
+
+/// Requests on one connection with TLS, a few a second.
+fn kept_secure(seen: &Seen, port: u16) {
+    let mut client = Secure::open(port, "localhost").expect("a connection");
+    while seen.goes_on() {
+        let answer = client.get("a", "/static").map_err(|error| error.to_string());
+        let over = answer.as_ref().is_ok_and(|answer| answer.header("Connection") == Some("close"));
+        seen.check("kept TLS", answer.map(|answer| answer.text()), |text| text.starts_with("page of round"));
+        if over {
+            client = Secure::open(port, "localhost").expect("a connection");
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
 fn echoes(seen: &Seen, port: u16) {
     let mut socket = Connection::open(port).expect("a connection");
     let upgrade = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -171,17 +229,20 @@ fn memory(master: u32) -> usize {
 fn nothing_is_lost_over_hundreds_of_reloads() {
     let limit = std::env::var("RELOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let limit = Duration::from_secs(limit);
-    let (dir, port, other) = (TempDir::new("reload"), free_port(), free_port());
-    let upstreams = [upstream(), upstream()];
-    let write = |round| {
+    let (dir, port, secure) = (TempDir::new("reload"), free_port(), free_port());
+    let ports = Ports { plain: port, other: free_port(), secure };
+    let (upstreams, pems) = ([upstream(), upstream()], certificates());
+    let own = pems.each_ref().map(|pem| own(pem));
+    let write = |round: usize| {
+        renew(&dir, &pems[round % 2]);
         let (new, conf) = (dir.path().join("new.conf"), dir.path().join("nginx.conf"));
-        std::fs::write(&new, configuration(&dir, round, port, other, &upstreams)).expect("a writable prefix");
+        std::fs::write(&new, configuration(&dir, round, ports, &upstreams)).expect("a writable prefix");
         std::fs::rename(&new, &conf).expect("a rename");
     };
     write(0);
     let mut command = std::process::Command::new(nginx_rs());
     command.arg("-p").arg(dir.path()).args(["-c", "nginx.conf", "-e", "error.log"]);
-    command.args(["-g", &format!("daemon off; user root; pid {}/nginx.pid;", dir.path().display())]);
+    command.args(["-g", &format!("daemon off; user nobody nogroup; pid {}/nginx.pid;", dir.path().display())]);
     let mut running = Running::start(&mut command);
     assert!(wait_for_port(port, &mut running), "it listens");
     let master = running.pid().as_raw().unsigned_abs();
@@ -193,6 +254,8 @@ fn nothing_is_lost_over_hundreds_of_reloads() {
         scope.spawn(|| fresh(&seen, port, "/static", "page of round"));
         scope.spawn(|| kept(&seen, port, "/", "hello"));
         scope.spawn(|| kept(&seen, port, "/static", "page of round"));
+        scope.spawn(|| handshakes(&seen, secure, &own));
+        scope.spawn(|| kept_secure(&seen, secure));
         scope.spawn(|| echoes(&seen, port));
         scope.spawn(|| events(&seen, port));
         let begun = Instant::now();
@@ -210,6 +273,8 @@ fn nothing_is_lost_over_hundreds_of_reloads() {
     let want = format!("page of round {rounds}");
     let last = until(Duration::from_secs(10), || (get(port, "/static").ok()?.text() == want).then_some(()));
     assert!(last.is_some(), "the last configuration is served: {}", log());
+    let shown = Secure::open(secure, "localhost").expect("a handshake").certificate();
+    assert!(shown == own[rounds % 2], "the last certificate is shown: {}", log());
     let answers = seen.answers.load(Ordering::SeqCst);
     // What a run settles at is reached after a quarter of it.
     let middle = |part: &[usize]| {

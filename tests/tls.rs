@@ -69,10 +69,7 @@ fn openssl(dir: &Path, args: &str) -> Output {
 
 /// A self-signed certificate `name.crt` with its key.
 fn certificate(dir: &TempDir, name: &str) {
-    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let made =
-        openssl(dir.path(), &format!("req -x509 {curve} -subj /CN={name} -days 2 -keyout {name}.key -out {name}.crt"));
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    kit::tls::certificate(dir.path(), name);
 }
 
 /// What `openssl s_client` says of a connection.

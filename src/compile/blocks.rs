@@ -76,6 +76,8 @@ pub struct Blocks {
     pub servers: Vec<ServerBlock>,
     /// Groups in source order.
     pub upstreams: Vec<Group>,
+    /// `resolver` and `resolver_timeout` of the `http` block.
+    pub resolver: (Option<crate::upstream::resolver::Conf>, Option<std::time::Duration>),
     /// Whether there is an `events` block.
     pub events: bool,
 }
@@ -157,6 +159,7 @@ impl<'a> Walk<'a> {
 
     fn http(&mut self, items: &'a [Directive], mut conf: Conf) {
         let inner = self.plain(items, Contexts::HTTP, &mut conf);
+        self.blocks.resolver = (conf.core.resolver.clone(), conf.core.resolver_timeout);
         for directive in inner {
             if directive.name.text == b"server" {
                 let server = self.server(directive, conf.inner());

@@ -11,6 +11,7 @@ use crate::conf::{Diag, Env};
 use crate::modules::{Seal, core};
 use crate::table::{Server, Table};
 use crate::upstream::Upstreams;
+use crate::upstream::groups::Given;
 
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
@@ -21,7 +22,12 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
         return Err(missing);
     }
     let (mut logs, mut tls) = (input.logs.clone(), input.tls.clone());
-    let mut upstreams = Upstreams::new(blocks.upstreams, Arc::clone(&input.files), input.upstreams.clone());
+    let given = Given {
+        groups: blocks.upstreams,
+        resolver: blocks.resolver,
+        start_unresolved: blocks.main.upstream.start_unresolved,
+    };
+    let mut upstreams = Upstreams::new(given, env, input.upstreams.clone()).map_err(|problem| vec![problem])?;
     let mut sealer = Sealer {
         main: &blocks.main,
         env,
@@ -46,6 +52,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
         Seal { env, logs: &mut logs, tls: &mut tls, upstreams: &mut upstreams, charset: None, server_names: &[] };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
+    env.warnings.append(&mut upstreams.warnings);
     let listens = listens::build(&candidates, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {

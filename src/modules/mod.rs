@@ -289,7 +289,7 @@ macro_rules! modules {
 }
 
 modules! {
-    process, core, v2, ssl, realip, rewrite,
+    process, core, v2, quic, ssl, realip, rewrite,
     map, geo, split_clients, limit_req, limit_conn, access, auth_basic, auth_request, referer, secure_link,
     try_files, upstream, proxy, grpc, uwsgi, fastcgi, scgi, memcached,
     empty_gif, stub_status, random_index, index, autoindex, gzip_static, files,

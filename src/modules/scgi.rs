@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, List, Local, many, on};
 use crate::http::{Flow, Request};
+use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
@@ -49,7 +50,7 @@ impl super::Module for Module {
         many("scgi_param", SCOPES, 2..=3, |c, a| params::param(&mut c.params, a)),
     ];
 
-    const UPSTREAM: Option<Mount<Conf>> = Some(("scgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("scgi_", &[CONNECTING, PASSING, NEXT_CGI, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "scgi")?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Seal;
-use crate::conf::Diag;
+use crate::conf::{Contexts, Diag, Directive, on};
 use crate::http::request::Attempt;
 use crate::http::variable::variable;
 use crate::http::{Headers, Known, Request, Variable};
@@ -12,10 +12,20 @@ use crate::net::clock;
 /// `ngx_http_upstream_module`.
 pub struct Module;
 
+/// What is declared once.
+#[derive(Debug, Default)]
+pub struct Main {
+    /// Whether names that are not found do not keep the server from starting, and plain names are looked up while it serves.
+    pub start_unresolved: bool,
+}
+
 impl super::Module for Module {
     type Conf = ();
-    type Main = ();
+    type Main = Main;
     type Loc = ();
+
+    const MAIN_DIRECTIVES: &'static [Directive<Main>] =
+        &[on("upstream_start_unresolved", Contexts::HTTP, 1..=1, |m, a| a.set(&mut m.start_unresolved))];
 
     const VARIABLES: &'static [Variable<()>] = &[
         variable("upstream_addr", |(), r, _, out| each(r, out, |attempt, out| out.extend_from_slice(&attempt.addr))),
@@ -37,7 +47,7 @@ impl super::Module for Module {
         variable("upstream_cache_status", |(), _, _, _| false),
     ];
 
-    fn seal((): (), (): &(), _: &mut Seal<'_>) -> Result<(), Diag> {
+    fn seal((): (), _: &Main, _: &mut Seal<'_>) -> Result<(), Diag> {
         Ok(())
     }
 }

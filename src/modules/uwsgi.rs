@@ -10,6 +10,7 @@ use super::{Phases, Seal};
 use crate::conf::{Args, Contexts, Diag, Directive, List, Local, Problem, many, on};
 use crate::http::{Flow, Request};
 use crate::net::Level;
+use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::secure::{Dialer, SECURE};
 use crate::upstream::params::{self, Param, Params};
@@ -63,7 +64,7 @@ impl super::Module for Module {
         on("uwsgi_string", SCOPES, 1..=1, |c, a| a.set(&mut c.string)),
     ];
 
-    const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI, SECURE], |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI, SECURE, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "uwsgi")?;

@@ -19,6 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use super::clock;
 
+pub mod service;
+
+/// How long a failure holds where nothing is said.
+const FAILED: Duration = Duration::from_secs(10);
 /// How long one server is waited for before the next is asked.
 const RESEND: Duration = Duration::from_secs(5);
 const LONGEST_UDP: usize = 4096;
@@ -95,11 +99,21 @@ impl Resolver {
     /// The addresses of `name`, from memory or from a server; callers that ask for the same name at the same time
     /// share one question.
     pub async fn resolve(&self, name: &str) -> Result<Addresses, ResolveError> {
+        self.resolve_until(name).await.0
+    }
+
+    /// How long a caller waits at most.
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// The same, and until when the answer holds.
+    pub async fn resolve_until(&self, name: &str) -> (Result<Addresses, ResolveError>, Instant) {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let cell = self.cell(&name);
         let kept = cell.initialized();
         let known = timeout(self.settings.timeout, cell.get_or_init(|| self.learn(&name))).await;
-        let known = known.map_err(|_| ResolveError::TIMED_OUT)?;
+        let Ok(known) = known else { return (Err(ResolveError::TIMED_OUT), self.until_failed()) };
         if known.addresses.is_err() {
             let mut names = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if names.get(&name).is_some_and(|kept| Arc::ptr_eq(kept, &cell)) {
@@ -112,10 +126,21 @@ impl Resolver {
                 let mut addresses = addresses.to_vec();
                 let turn = clock::random() % addresses.len() as u64;
                 addresses.rotate_left(usize::try_from(turn).unwrap_or_default());
-                Ok(addresses.into())
+                (Ok(addresses.into()), known.until)
             }
-            addresses => addresses.clone(),
+            Err(error) => (Err(*error), self.until_failed()),
+            addresses => (addresses.clone(), known.until),
         }
+    }
+
+    /// Until when a failure holds for those who look again and again.
+    fn until_failed(&self) -> Instant {
+        Instant::now() + self.settings.valid.unwrap_or(FAILED)
+    }
+
+    /// Until when an answer that may be kept for so many seconds holds.
+    fn until(&self, ttl: u32) -> Instant {
+        Instant::now() + self.settings.valid.unwrap_or(Duration::from_secs(ttl.into()))
     }
 
     fn cell(&self, name: &str) -> Arc<OnceCell<Known>> {
@@ -134,7 +159,7 @@ impl Resolver {
     }
 
     async fn learn(&self, name: &str) -> Known {
-        let (mut ttl, found) = (u32::MAX, self.follow(name).await);
+        let (mut ttl, found) = (u32::MAX, self.follow(name, false).await);
         let addresses = found.and_then(|answer| {
             ttl = answer.ttl;
             if answer.addresses.is_empty() { Err(ResolveError::NOT_FOUND) } else { Ok(answer.addresses.into()) }
@@ -142,19 +167,18 @@ impl Resolver {
         if addresses.is_err() {
             return Known { addresses, until: Instant::now() };
         }
-        let keep = self.settings.valid.unwrap_or(Duration::from_secs(ttl.into()));
-        Known { addresses, until: Instant::now() + keep }
+        Known { addresses, until: self.until(ttl) }
     }
 
     /// Asks for `name` and, as long as there is only an alias, for what it stands for.
-    async fn follow(&self, name: &str) -> Result<Answer, ResolveError> {
+    async fn follow(&self, name: &str, service: bool) -> Result<Answer, ResolveError> {
         let (mut name, mut ttl) = (name.to_owned(), u32::MAX);
         for _ in 0..LONGEST_ALIAS_CHAIN {
-            let mut answer = self.both(&name).await?;
+            let mut answer = if service { self.services(&name).await? } else { self.both(&name).await? };
             ttl = ttl.min(answer.ttl);
             answer.ttl = ttl;
             match answer.alias.take() {
-                Some(alias) if answer.addresses.is_empty() => name = alias,
+                Some(alias) if answer.addresses.is_empty() && answer.services.is_empty() => name = alias,
                 _ => return Ok(answer),
             }
         }
@@ -173,6 +197,7 @@ impl Resolver {
         let (v4, v6) = (answers.0?, answers.1?);
         Ok(Answer {
             addresses: [v4.addresses, v6.addresses].concat(),
+            services: Vec::new(),
             alias: if self.settings.ipv6 { v6.alias } else { v4.alias },
             ttl: v4.ttl.min(v6.ttl),
         })
@@ -197,6 +222,7 @@ impl Resolver {
 #[derive(Debug)]
 struct Answer {
     addresses: Vec<IpAddr>,
+    services: Vec<service::Record>,
     alias: Option<String>,
     /// Seconds.
     ttl: u32,
@@ -204,7 +230,7 @@ struct Answer {
 
 impl Answer {
     fn none() -> Self {
-        Self { addresses: Vec::new(), alias: None, ttl: u32::MAX }
+        Self { addresses: Vec::new(), services: Vec::new(), alias: None, ttl: u32::MAX }
     }
 }
 
@@ -294,6 +320,7 @@ impl<'a> Query<'a> {
             match &record.rdata {
                 RData::A(a) if self.kind == TYPE::A => answer.addresses.push(Ipv4Addr::from(a.address).into()),
                 RData::AAAA(a) if self.kind == TYPE::AAAA => answer.addresses.push(Ipv6Addr::from(a.address).into()),
+                RData::SRV(srv) if self.kind == TYPE::SRV => answer.services.push(service::Record::of(srv)),
                 RData::CNAME(alias) => answer.alias = Some(alias.0.to_string()),
                 _ => {}
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::{AbortHandle, JoinSet, LocalSet};
 
 use super::order::Slot;
 use crate::http::Client;
@@ -67,11 +67,19 @@ struct Accepting {
 async fn work(table: Arc<Table>, mut ear: UnboundedReceiver<Command>) {
     let worker = Worker::new(table);
     let mut accepting = HashMap::new();
+    let mut watchers: JoinSet<()>;
     tokio::task::spawn_local(timer::watch());
     tokio::task::spawn_local(crate::upstream::pool::sweep());
     loop {
         match ear.recv().await {
-            Some(Command::Serve(table, sockets)) => serve(&worker, table, sockets, &mut accepting),
+            Some(Command::Serve(table, sockets)) => {
+                // Who looked names up for the table before ends.
+                watchers = JoinSet::new();
+                table.upstreams.watchers(&table.error_log).into_iter().for_each(|watcher| {
+                    watchers.spawn_local(watcher);
+                });
+                serve(&worker, table, sockets, &mut accepting);
+            }
             Some(Command::Quit) => break,
             Some(Command::Stop) | None => return,
         }

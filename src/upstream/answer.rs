@@ -46,6 +46,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     drop_repeats(&mut reply.head.headers, request);
     let headers = Rc::new(reply.head.headers.clone());
     request.upstream.headers = Some(Rc::clone(&headers));
+    reply.choice.learn(request);
     if let Some(target) = accel_redirect(shared, &headers, request) {
         drop(reply::body(reply, shared, Rate::default(), false));
         return target;

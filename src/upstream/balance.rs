@@ -6,12 +6,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::method::{self, Method, State};
-use super::peer::{Health, Peer, Peers, Tier};
+use super::peer::{Board, Health, Peer, Peers, Tier};
+use super::sticky::{Lesson, Sticky};
 use super::{Conf, pool};
 use crate::http::Request;
 use crate::net::clock;
 use crate::net::tls::Dial;
+
+/// What binds a request to a server.
+struct Session {
+    sticky: Arc<Sticky>,
+    /// What the request says of it.
+    id: Option<Bytes>,
+    /// What is learnt when the server is given back.
+    lesson: Option<Lesson>,
+}
 
 /// One request's way through a group: what was tried and what is held now.
 pub struct Choice {
@@ -24,6 +36,8 @@ pub struct Choice {
     begun: Option<u64>,
     /// Tells apart who may use the same idle connections.
     tag: u64,
+    /// The client's session, where clients stay with their servers.
+    session: Option<Box<Session>>,
     /// How it talks TLS, where it does.
     pub secure: Option<Rc<Dial>>,
     /// Tries that are left.
@@ -38,8 +52,29 @@ impl Choice {
         let tries = usable(primary) + usable(backup);
         let tried = vec![false; primary.peers.len()];
         let state = State::new(&peers.method, &peers.ring, request);
+        let session = peers.sticky.as_ref().map(|sticky| {
+            let (sticky, id) = (Arc::clone(sticky), sticky.id(request));
+            Box::new(Session { sticky, id, lesson: None })
+        });
         let tag = if peers.keepalive_local { conf.tag } else { 0 };
-        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, secure: None }
+        Self { tries: tries.max(1), peers, tier: 0, tried, held: None, state, begun: None, tag, session, secure: None }
+    }
+
+    /// Has the response bind the client to the server that is held, where the group's clients stay.
+    pub fn bind(&self, request: &mut Request) {
+        if let (Some(session), Some(peer)) = (&self.session, self.peer()) {
+            session.sticky.bind(&peer.sid, request);
+        }
+    }
+
+    /// Learns the session that the reply tells of, once the server is given back or at once.
+    pub fn learn(&mut self, request: &Request) {
+        let held = self.peers.tiers.get(self.tier).zip(self.held);
+        if let (Some(session), Some((tier, index))) = (&mut self.session, held)
+            && let Some(peer) = tier.peers.get(index)
+        {
+            session.lesson = session.sticky.lesson(session.id.as_ref(), &peer.sid, request);
+        }
     }
 
     /// The group.
@@ -54,12 +89,11 @@ impl Choice {
 
     /// Which idle connections to the server that is held may be used.
     pub fn pool_key(&self) -> pool::Key {
-        let (tier, place) = self.key();
         let tag = match &self.secure {
             Some(secure) => self.tag ^ secure.tag,
             None => self.tag,
         };
-        (self.peers.id, tier, place, tag)
+        (self.peers.id, self.peer().map_or(0, |peer| peer.id), tag)
     }
 
     /// Number of the server that is held: tier and place.
@@ -86,6 +120,11 @@ impl Choice {
     pub fn release(&mut self, failed: bool) {
         let Some(index) = self.held.take() else { return };
         self.tries = self.tries.saturating_sub(1);
+        if let Some(session) = &mut self.session
+            && let Some(lesson) = session.lesson.take().filter(|_| !failed)
+        {
+            session.sticky.learn(lesson);
+        }
         let begun = self.begun.take();
         let tier = self.tier();
         let mut health = tier.lock();
@@ -130,38 +169,45 @@ impl Choice {
     fn pick(&mut self) -> Option<usize> {
         let peers = Arc::clone(&self.peers);
         let tier = peers.tiers.get(self.tier)?;
-        let mut health = tier.lock();
         let now = clock::now().0.as_secs();
-        let mut view = View { tier, health: &mut health, tried: &self.tried, now };
+        let mut view = View { tier, health: tier.lock(), tried: &self.tried, now };
+        let bound = self.session.as_ref().and_then(|session| view.bound(&session.sticky.server(session.id.as_ref()?)?));
         let index = if peers.is_single() {
-            let (peer, health) = (tier.peers.first()?, view.health.first()?);
-            (!peer.down && has_room(peer, health)).then_some(0)?
+            let (peer, health) = (tier.peers.first()?, view.health.get(0)?);
+            bound.or_else(|| (!peer.down && has_room(peer, health)).then_some(0))?
         } else {
+            let guesses = self.tier == 0 && tier.peers.len() > 1 && self.state.guesses(&peers.method);
             let index = match &peers.method {
                 Method::RoundRobin => None,
+                Method::LeastConn | Method::LeastTime { .. } if bound.is_some() => bound,
+                _ if bound.is_some() => bound.filter(|_| guesses),
                 Method::LeastConn => method::least_conn(&mut view),
                 Method::LeastTime { by_header, under_way } => {
                     let usable = (0..tier.peers.len()).filter(|_| *under_way);
                     usable.for_each(|index| view.look(index, millis()));
                     method::least_time(&mut view, *by_header)
                 }
-                method if self.tier == 0 && tier.peers.len() > 1 => self.state.pick(method, &peers.ring, &mut view),
+                method if guesses => self.state.pick(method, &peers.ring, &mut view),
                 _ => None,
             };
-            let index = index.or_else(|| view.smooth(|_| true))?;
-            let health = health.get_mut(index)?;
+            let index = index.or_else(|| match bound {
+                Some(bound) => view.smooth_to(bound),
+                None => view.smooth(|_| true),
+            })?;
+            let health = view.health.get_mut(index)?;
             if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
                 health.checked = now;
             }
             index
         };
-        let health = health.get_mut(index)?;
+        let health = view.health.get_mut(index)?;
         health.conns += 1;
         if matches!(peers.method, Method::LeastTime { under_way: true, .. }) {
             let now = millis();
             health.timing.begin(now);
             self.begun = Some(now);
         }
+        drop(view);
         *self.tried.get_mut(index)? = true;
         Some(index)
     }
@@ -186,7 +232,7 @@ fn has_room(peer: &Peer, health: &Health) -> bool {
 pub struct View<'a> {
     /// The tier.
     pub tier: &'a Tier,
-    health: &'a mut Vec<Health>,
+    health: Board<'a>,
     tried: &'a [bool],
     /// In seconds since 1970.
     pub now: u64,
@@ -195,16 +241,28 @@ pub struct View<'a> {
 impl View<'_> {
     /// Whether a server may be taken.
     pub fn is_usable(&self, index: usize) -> bool {
+        self.tier.peers.get(index).is_some_and(|peer| !peer.down) && self.is_well(index)
+    }
+
+    /// The server of this name, if it may be taken by those who are bound to it.
+    fn bound(&self, sid: &[u8]) -> Option<usize> {
+        let index = self.tier.peers.iter().position(|peer| peer.sid == sid)?;
+        let open = self.tier.peers.get(index).is_some_and(|peer| !peer.down || peer.drain);
+        (open && self.is_well(index)).then_some(index)
+    }
+
+    /// Whether a server was not tried, did not fail lately and has room.
+    fn is_well(&self, index: usize) -> bool {
         let (Some(peer), Some(health)) = (self.tier.peers.get(index), self.health.get(index)) else { return false };
         let failed = peer.max_fails > 0
             && health.fails >= peer.max_fails
             && self.now.saturating_sub(health.checked) <= peer.fail_timeout;
-        self.tried.get(index) != Some(&true) && !peer.down && !failed && has_room(peer, health)
+        self.tried.get(index) != Some(&true) && !failed && has_room(peer, health)
     }
 
     /// All servers with their health.
     pub fn servers(&self) -> impl Iterator<Item = (&Peer, &Health)> {
-        self.tier.peers.iter().zip(self.health.iter())
+        self.tier.peers.iter().enumerate().filter_map(|(index, peer)| Some((peer, self.health.get(index)?)))
     }
 
     /// Whether one server has more connections for its weight than another.
@@ -225,14 +283,33 @@ impl View<'_> {
         }
     }
 
+    /// A turn of all servers that goes to this one, unless it has had so many that the others would wait too long for theirs.
+    fn smooth_to(&mut self, index: usize) -> Option<usize> {
+        let all: i64 = self.tier.peers.iter().map(|peer| peer.weight).sum();
+        let own = self.tier.peers.get(index)?.weight;
+        if self.health.get(index)?.current_weight > own - all {
+            let (_, total) = self.turn(|_| true);
+            self.health.get_mut(index)?.current_weight -= total;
+        }
+        Some(index)
+    }
+
     /// The next of those servers that `among` admits.
     pub fn smooth(&mut self, among: impl Fn(usize) -> bool) -> Option<usize> {
+        let (best, total) = self.turn(among);
+        let best = best?;
+        self.health.get_mut(best)?.current_weight -= total;
+        Some(best)
+    }
+
+    /// Raises the weights of those servers; the one whose turn it is, and the sum they were raised by.
+    fn turn(&mut self, among: impl Fn(usize) -> bool) -> (Option<usize>, i64) {
         let (mut best, mut total) = (None::<(usize, i64)>, 0);
         for index in (0..self.tier.peers.len()).filter(|&index| among(index)) {
             if !self.is_usable(index) {
                 continue;
             }
-            let (peer, health) = (self.tier.peers.get(index)?, self.health.get_mut(index)?);
+            let (Some(peer), Some(health)) = (self.tier.peers.get(index), self.health.get_mut(index)) else { continue };
             health.current_weight += health.effective_weight;
             total += health.effective_weight;
             if health.effective_weight < peer.weight {
@@ -242,9 +319,7 @@ impl View<'_> {
                 best = Some((index, health.current_weight));
             }
         }
-        let (index, _) = best?;
-        self.health.get_mut(index)?.current_weight -= total;
-        Some(index)
+        (best.map(|(index, _)| index), total)
     }
 }
 

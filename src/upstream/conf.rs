@@ -9,12 +9,15 @@ use parser::ast::Span;
 
 use super::connect::Bind;
 use super::method::Method;
+use super::resolver;
+use super::sticky::Sticky;
 use super::store::Store;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Seconds, Size, TempPath, one_of};
 use crate::conf::units;
 use crate::conf::{Args, Contexts, Directive, Field, List, Problem, many, on};
 use crate::http::Value;
+use crate::net::addr::Host;
 
 const SCOPES: Contexts = Contexts::SCOPES;
 
@@ -274,8 +277,11 @@ fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
+/// nginx's room for a route, and one more.
+const LONGEST_ROUTE: usize = 33;
+
 /// One `server` of a group, before its name is resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "each field has the name of the parameter that documents it")]
 pub struct Server {
     pub name: Bytes,
@@ -285,6 +291,10 @@ pub struct Server {
     pub fail_timeout: u64,
     pub backup: bool,
     pub down: bool,
+    pub drain: bool,
+    pub route: Option<Bytes>,
+    pub service: Option<Bytes>,
+    pub resolve: bool,
     /// Where it stands.
     pub at: Span,
 }
@@ -292,7 +302,7 @@ pub struct Server {
 impl Server {
     /// A server without parameters.
     pub fn new(name: Bytes, at: Span) -> Self {
-        Self { name, weight: 1, max_conns: 0, max_fails: 1, fail_timeout: 10, backup: false, down: false, at }
+        Self { name, weight: 1, max_conns: 0, max_fails: 1, fail_timeout: 10, at, ..Self::default() }
     }
 }
 
@@ -309,6 +319,14 @@ pub struct Group {
     pub servers: Vec<Server>,
     /// How they take turns.
     pub method: Method,
+    /// What binds clients to servers.
+    pub sticky: Option<Sticky>,
+    /// Whether it has a zone, without which nginx looks up no names while serving.
+    pub zone: bool,
+    /// Who looks names up while serving.
+    pub resolver: Option<resolver::Conf>,
+    /// `resolver_timeout`.
+    pub resolver_timeout: Option<Duration>,
     /// Idle connections a worker keeps.
     pub keepalive: u64,
     /// Whether they are used only by the place that opened them.
@@ -332,6 +350,10 @@ impl Group {
             explicit: true,
             servers: Vec::new(),
             method: Method::RoundRobin,
+            sticky: None,
+            zone: false,
+            resolver: None,
+            resolver_timeout: None,
             keepalive: 32,
             keepalive_local: true,
             keepalive_requests: 1000,
@@ -346,6 +368,11 @@ impl Group {
 pub const GROUP: &[Directive<Group>] = &[
     many("server", Contexts::UPSTREAM, 1..=255, server),
     on("zone", Contexts::UPSTREAM, 1..=2, zone),
+    on("resolver", Contexts::UPSTREAM, 1..=255, |g, a| {
+        g.resolver = Some(resolver::read(a)?);
+        Ok(())
+    }),
+    on("resolver_timeout", Contexts::UPSTREAM, 1..=1, |g, a| a.set(&mut g.resolver_timeout)),
     on("keepalive", Contexts::UPSTREAM, 1..=2, |g, a| {
         let word = a.word(0);
         g.keepalive = units::number(word).ok_or_else(|| {
@@ -363,7 +390,7 @@ pub const GROUP: &[Directive<Group>] = &[
 ];
 
 /// Peers are shared by all threads already; the zone's size is checked and otherwise without effect.
-fn zone(_: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
+fn zone(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
     let invalid = |what: &str, word: &[u8]| Problem::new(format!("invalid zone {what} \"{}\"", text(word)));
     match args.get(1).map(|word| (word, units::size(word))) {
         _ if args.word(0).is_empty() => Err(invalid("name", args.word(0)).at(0)),
@@ -371,7 +398,11 @@ fn zone(_: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
         Some((_, Some(size))) if size < 8 * 4096 => {
             Err(Problem::new(format!("zone \"{}\" is too small", text(args.word(0)))).at(1))
         }
-        _ => Ok(()),
+        found => {
+            group.zone = true;
+            let size = found.and_then(|(_, size)| size).unwrap_or_default();
+            args.zone("upstream", args.word(0), size)
+        }
     }
 }
 
@@ -379,16 +410,35 @@ fn server(group: &mut Group, args: &mut Args<'_>) -> Result<(), Problem> {
     let mut server = Server::new(Bytes::copy_from_slice(args.word(0)), args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {
         let problem = |what: String| Problem::new(what).at(index);
-        if word == b"resolve" || word.starts_with(b"service=") || word.starts_with(b"route=") || word == b"drain" {
-            return Err(problem(format!("the parameter \"{}\" of \"server\" is not supported yet", text(word))));
+        if let Some(route) = word.strip_prefix(b"route=") {
+            match route.len() {
+                0 => return Err(problem("route is empty".to_owned())),
+                LONGEST_ROUTE.. => return Err(problem(format!("route is longer than {}", LONGEST_ROUTE - 1))),
+                _ => {}
+            }
+        }
+        if word == b"service=" {
+            return Err(problem("service is empty".to_owned()));
         }
         if word == b"backup" && !group.method.takes_backups() {
             return Err(problem(format!("balancing method does not support parameter \"{}\"", text(word))));
         }
         parameter(&mut server, word, args).ok_or_else(|| problem(format!("invalid parameter \"{}\"", text(word))))?;
     }
-    crate::net::addr::peer(&server.name)
+    let about = |what: &str| Err(Problem::new(format!("service upstream \"{}\" {what}", text(&server.name))).at(0));
+    if server.service.is_some() && !server.resolve {
+        return about("requires \"resolve\" parameter");
+    }
+    let url = crate::net::addr::peer(&server.name)
         .map_err(|error| Problem::new(format!("{error} in upstream \"{}\"", text(&server.name))).at(0))?;
+    if server.service.is_some() && url.port.is_some() {
+        return about("may not have port");
+    }
+    let is_name = matches!(url.host, Host::Name(_));
+    if server.service.is_some() && !is_name {
+        return about("requires domain name");
+    }
+    server.resolve &= is_name;
     group.servers.push(server);
     Ok(())
 }
@@ -402,10 +452,16 @@ fn parameter(server: &mut Server, word: &[u8], args: &mut Args<'_>) -> Option<()
         server.max_fails = units::number(value)?;
     } else if let Some(value) = word.strip_prefix(b"fail_timeout=") {
         server.fail_timeout = Seconds::read(value, args).ok()?.0;
+    } else if let Some(value) = word.strip_prefix(b"route=") {
+        server.route = Some(Bytes::copy_from_slice(value));
+    } else if let Some(value) = word.strip_prefix(b"service=") {
+        server.service = Some(Bytes::copy_from_slice(value));
     } else {
         match word {
             b"backup" => server.backup = true,
-            b"down" => server.down = true,
+            // The last of the two counts.
+            b"down" | b"drain" => (server.down, server.drain) = (word == b"down", word == b"drain"),
+            b"resolve" => server.resolve = true,
             _ => return None,
         }
     }

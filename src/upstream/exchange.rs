@@ -46,7 +46,7 @@ pub async fn run<P: Protocol>(
 ) -> Result<Reply, u16> {
     let conf = &shared.conf;
     let begun = clock::instant();
-    let mut choice = Choice::new(Arc::clone(peers), conf, request);
+    let mut choice = Choice::new(peers.now(), conf, request);
     choice.secure = request.upstream.secure.take();
     if conf.next_upstream_tries > 0 {
         choice.tries = choice.tries.min(conf.next_upstream_tries);
@@ -55,6 +55,7 @@ pub async fn run<P: Protocol>(
         if !choice.advance() {
             return Err(no_live::<P>(request, peers, outgoing));
         }
+        choice.bind(request);
         let tried = attempt::run(protocol, shared, &mut choice, outgoing, request).await;
         let (failure, status) = match tried {
             Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {

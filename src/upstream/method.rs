@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::Group;
 use super::balance::View;
 use super::peer::{Health, Peer, Tier};
+use super::{Group, sticky};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
 use crate::conf::{Args, Contexts, Directive, Field, Problem, on};
@@ -52,6 +52,7 @@ pub const ROWS: &[(&str, Directive<Group>)] = &[
     ("upstream_ip_hash", on("ip_hash", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::IpHash))),
     ("upstream_least_conn", on("least_conn", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::LeastConn))),
     ("upstream_least_time", on("least_time", Contexts::UPSTREAM, 1..=2, least_time_row)),
+    ("upstream_sticky", on("sticky", Contexts::UPSTREAM, 2..=255, sticky::read)),
     ("upstream_random", on("random", Contexts::UPSTREAM, 0..=2, random)),
 ];
 
@@ -110,11 +111,13 @@ impl State {
         }
     }
 
+    /// Whether servers are still guessed, and round robin does not have to find one.
+    pub fn guesses(&self, method: &Method) -> bool {
+        self.guesses <= GUESSES && !(matches!(method, Method::Hash(..)) && self.key.is_empty())
+    }
+
     /// The next server of the primary tier, or `None` where round robin has to find one.
     pub fn pick(&mut self, method: &Method, ring: &[Point], view: &mut View<'_>) -> Option<usize> {
-        if self.guesses > GUESSES {
-            return None;
-        }
         let total = view.tier.peers.iter().map(|peer| peer.weight).sum::<i64>().unsigned_abs().max(1);
         match method {
             Method::RoundRobin | Method::LeastConn | Method::LeastTime { .. } => None,
@@ -127,7 +130,6 @@ impl State {
                 self.hash = hash;
                 Some(found)
             }
-            Method::Hash(..) if self.key.is_empty() => None,
             Method::Hash(_, true) => self.walk(ring, view),
             Method::Hash(_, false) => self.guess(view, |state| {
                 let again = Some(state.rehash.to_string()).filter(|_| state.rehash > 0).unwrap_or_default();
@@ -249,7 +251,8 @@ fn crc32_byte(crc: u32, byte: &u8) -> u32 {
 }
 
 fn choose(group: &mut Group, args: &mut Args<'_>, method: Method) -> Result<(), Problem> {
-    if !matches!(group.method, Method::RoundRobin) {
+    // As in nginx, a method behind `sticky` takes its place.
+    if !matches!(group.method, Method::RoundRobin) || group.sticky.take().is_some() {
         args.warn("load balancing method redefined");
     }
     group.method = method;

@@ -43,8 +43,8 @@ struct Idle {
     until: Instant,
 }
 
-/// A group, a server in it, and who may use the connection: the group's number, tier, place, a tag.
-pub type Key = (u64, usize, usize, u64);
+/// A group, a server in it, and who may use the connection: two numbers and a tag.
+pub type Key = (u64, u64, u64);
 
 thread_local! {
     static POOL: RefCell<HashMap<u64, Vec<(Key, Idle)>>> = RefCell::default();

@@ -1,5 +1,8 @@
 //! Failures of an exchange in nginx's words.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::exchange::Failed;
 use crate::conf::load::os_error;
 use crate::http::flow::Side;
@@ -50,7 +53,7 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
             let text = os_error(error);
             match (fault.stage, at) {
                 (Stage::Connect, Endpoint::Unix(path)) => {
-                    let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
+                    let refused = error.kind() == ErrorKind::ConnectionRefused;
                     let level = if refused { Level::Error } else { Level::Crit };
                     (level, format!("connect() to unix:{} failed ({text}){}", path.display(), cause_of(path, error)))
                 }
@@ -68,10 +71,44 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
 }
 
 /// Which part of a unix socket's path is to blame, where nginx leaves one guessing.
-fn cause_of(path: &std::path::Path, error: &std::io::Error) -> String {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return String::new();
+fn cause_of(path: &Path, error: &std::io::Error) -> String {
+    use nix::unistd::{AccessFlags, access};
+    let parents = || path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+    let lacks = |path: &Path, right| access(path, right) == Err(nix::errno::Errno::EACCES);
+    let (at, what) = match error.kind() {
+        ErrorKind::NotFound => (parents().filter(|parent| !parent.exists()).last(), "does not exist"),
+        ErrorKind::PermissionDenied => match parents().filter(|parent| lacks(parent, AccessFlags::X_OK)).last() {
+            Some(parent) => (Some(parent), "may not be entered"),
+            None => (Some(path).filter(|path| lacks(path, AccessFlags::W_OK)), "may not be written to"),
+        },
+        _ => return String::new(),
+    };
+    at.map_or_else(String::new, |at| format!(", \"{}\" {what}", at.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn blames_a_part_of_the_path() {
+        let dir = std::env::temp_dir().join(format!("blame-{}", std::process::id()));
+        let (inner, socket) = (dir.join("inner"), dir.join("inner/app.sock"));
+        let missing = std::io::Error::from(ErrorKind::NotFound);
+        assert_eq!(cause_of(&socket, &missing), format!(", \"{}\" does not exist", dir.display()));
+        std::fs::create_dir_all(&inner).unwrap();
+        assert_eq!(cause_of(&socket, &missing), "");
+        if !nix::unistd::geteuid().is_root() {
+            let denied = std::io::Error::from(ErrorKind::PermissionDenied);
+            std::fs::write(&socket, "").unwrap();
+            let allow = |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+            allow(&socket, 0o400);
+            assert_eq!(cause_of(&socket, &denied), format!(", \"{}\" may not be written to", socket.display()));
+            allow(&inner, 0o600);
+            assert_eq!(cause_of(&socket, &denied), format!(", \"{}\" may not be entered", inner.display()));
+            allow(&inner, 0o700);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
-    let missing = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()).last();
-    missing.map_or_else(String::new, |parent| format!(", \"{}\" does not exist", parent.display()))
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parser::ast::Span;
 
+use super::conf::Server;
 use super::groups::{Sealed, Upstreams};
 use super::peer::Tier;
 use super::secure::Dialer;
@@ -222,15 +223,10 @@ impl Target {
             Host::Name(name) => lookup(request, name, url.port.unwrap_or(port)).await?,
             Host::Ip(_) => url.endpoints(port, |_| None).map_err(|_| 502u16)?,
         };
-        let peers = found.into_iter().map(|address| Peer {
-            name: address.to_string().into(),
-            server: Bytes::new(),
-            address,
-            weight: 1,
-            max_conns: 0,
-            max_fails: 1,
-            fail_timeout: 10,
-            down: false,
+        let server = Server::new(Bytes::new(), Span::default());
+        let peers = found.into_iter().map(|address| {
+            let name = address.to_string().into();
+            Peer::new(&server, address, name)
         });
         let tiers = [Tier::new(peers.collect()), Tier::default()];
         Ok(destination(&url, Arc::new(Peers::dynamic(host, tiers)), secure))

@@ -3,10 +3,10 @@
 use crate::kit::webdriver::Browser;
 use std::path::Path;
 
-/// Logs in to the admin on `port`, with styles and scripts at work, and talks over a WebSocket.
-pub(crate) fn log_in(port: u16, chromedriver: &Path, chromium: &Path) {
+/// Logs in to the admin on `port` over `scheme`, with styles and scripts at work, and talks over a WebSocket.
+pub(crate) fn log_in(scheme: &str, port: u16, chromedriver: &Path, chromium: &Path) {
     let browser = Browser::start(chromedriver, chromium);
-    let site = format!("http://127.0.0.1:{port}");
+    let site = format!("{scheme}://127.0.0.1:{port}");
 
     browser.open(&format!("{site}/"));
     assert_eq!(browser.run("return getComputedStyle(document.body).color"), "rgb(34, 51, 68)", "our own style sheet");
@@ -22,7 +22,7 @@ pub(crate) fn log_in(port: u16, chromedriver: &Path, chromium: &Path) {
     let sheets = "return [...document.styleSheets].every(sheet => sheet.cssRules.length > 0)";
     assert_eq!(browser.run(sheets), true, "every style sheet of the admin");
 
-    let echo = "const socket = new WebSocket(`ws://${location.host}/ws/echo/`); const heard = [];
+    let echo = "const socket = new WebSocket(`${location.protocol.replace('http', 'ws')}//${location.host}/ws/echo/`); const heard = [];
         socket.onmessage = event => { heard.push(event.data); if (heard.length == 2) { socket.close(); done(heard); } };
         socket.onopen = () => socket.send('from Chromium'); socket.onerror = () => done('error');";
     let greeting = format!("hello 127.0.0.1:{port} 127.0.0.1");

@@ -3,7 +3,7 @@
 
 use crate::kit::process::{Running, TempDir, free_port};
 use crate::kit::server::Server;
-use crate::kit::{fill, root};
+use crate::kit::{fill, root, tls};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -55,10 +55,26 @@ impl Demo {
     /// Serves the site file; logs go to [`Demo::logs`] of `name`.
     pub(crate) fn serve(&self, program: &Path, name: &str, way: Way) -> Server {
         let (port, logs) = (free_port(), self.logs(name));
+        let site = self.site(&port.to_string(), &logs, way);
+        Server::start(program, &site, &logs, port)
+    }
+
+    /// Serves the site file over TLS, with what certbot writes beside a certificate.
+    pub(crate) fn serve_securely(&self, program: &Path, name: &str, way: Way) -> Server {
+        let (port, logs) = (free_port(), self.logs(name));
+        tls::certificate(&logs, "localhost");
+        let (site, secure) = (self.site(&format!("{port} ssl"), &logs, way), logs.join("tls.conf"));
+        let (here, site) = (logs.display().to_string(), site.display().to_string());
+        fill(&root().join("fixtures/django/tls.conf"), &secure, &[("LOGS", &here), ("SITE", &site)]);
+        Server::start(program, &secure, &logs, port)
+    }
+
+    /// The site file, listening to `listen` and logging to `logs`.
+    fn site(&self, listen: &str, logs: &Path, way: Way) -> PathBuf {
         let project = root().join("fixtures/django");
         let site = logs.join("site.conf");
         let values = [
-            ("PORT", port.to_string()),
+            ("PORT", listen.to_owned()),
             ("PROJECT", project.display().to_string()),
             ("STATE", self.state().display().to_string()),
             ("LOGS", logs.display().to_string()),
@@ -66,7 +82,7 @@ impl Demo {
             ("SOCKET", way.socket.to_owned()),
         ];
         fill(&project.join("site.conf"), &site, &values.each_ref().map(|(name, value)| (*name, value.as_str())));
-        Server::start(program, &site, &logs, port)
+        site
     }
 
     /// Where the server called `name` writes.

@@ -53,9 +53,9 @@ impl fmt::Display for Response {
     }
 }
 
-/// One connection to a server on 127.0.0.1.
-pub struct Connection {
-    stream: BufReader<TcpStream>,
+/// One connection to a server on 127.0.0.1, plain unless said otherwise.
+pub struct Connection<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Connection {
@@ -65,7 +65,31 @@ impl Connection {
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self::over(stream))
+    }
+
+    /// Does the peer close without sending more? Waits a moment for it.
+    pub fn closed_within(&mut self, limit: Duration) -> bool {
+        let set = self.stream.get_ref().set_read_timeout(Some(limit));
+        let end = matches!(self.stream.fill_buf(), Ok([]));
+        set.is_ok() && self.stream.get_ref().set_read_timeout(Some(SILENCE)).is_ok() && end
+    }
+
+    /// The socket, for what runs over it.
+    pub fn into_inner(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// A connection over what is open already.
+    pub fn over(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// What it runs over.
+    pub fn inner(&self) -> &S {
+        self.stream.get_ref()
     }
 
     /// Sends bytes as they are.
@@ -109,13 +133,6 @@ impl Connection {
             rest
         };
         Ok(response)
-    }
-
-    /// Does the peer close without sending more? Waits a moment for it.
-    pub fn closed_within(&mut self, limit: Duration) -> bool {
-        let set = self.stream.get_ref().set_read_timeout(Some(limit));
-        let end = matches!(self.stream.fill_buf(), Ok([]));
-        set.is_ok() && self.stream.get_ref().set_read_timeout(Some(SILENCE)).is_ok() && end
     }
 
     fn read_one_head(&mut self) -> io::Result<Response> {

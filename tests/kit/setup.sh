@@ -9,6 +9,8 @@ nginx nginx-light
 fail2ban-regex fail2ban
 python3 python3 python3-venv
 openssl openssl
+pebble pebble
+testssl testssl.sh bsdextrautils dnsutils
 chromedriver chromium-driver chromium"
     [ "${1:-}" != bench ] || echo "wrk wrk"
 }

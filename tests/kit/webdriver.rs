@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 /// The key under which the protocol names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-const SWITCHES: [&str; 8] = [
+const SWITCHES: [&str; 9] = [
     "--headless",
+    // Certificates of tests are their own authorities.
+    "--ignore-certificate-errors",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

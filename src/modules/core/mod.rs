@@ -14,12 +14,12 @@ use crate::http::mime::Types;
 use crate::http::request::Version;
 use crate::http::{Value, Variable};
 use crate::net::Level;
+use crate::upstream::resolver;
 use crate::http::host::Name;
 
 mod files;
 pub mod listen;
 pub mod logs;
-mod resolver;
 pub mod servers;
 mod variables;
 
@@ -43,8 +43,10 @@ pub struct Conf {
     pub error_logs: crate::conf::List<(Level, logs::Place)>,
     /// `types`, until the scope is sealed.
     pub types: Option<Arc<Types>>,
-    resolver: Option<resolver::Conf>,
-    resolver_timeout: Option<Duration>,
+    /// `resolver`, until the scope is sealed.
+    pub resolver: Option<resolver::Conf>,
+    /// `resolver_timeout`.
+    pub resolver_timeout: Option<Duration>,
     place: Local<Place>,
     root_set: Local<Option<&'static str>>,
 }
@@ -222,7 +224,7 @@ impl super::Module for Module {
             conf.core.error_log = logs::open(&conf.error_logs, cx)?;
         }
         conf.core.types = Some(conf.types.unwrap_or_else(|| Arc::new(Types::builtin())));
-        conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx));
+        conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx.upstreams));
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
         let bodies = &mut conf.core.client_body_temp_path.path;

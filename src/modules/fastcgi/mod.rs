@@ -13,6 +13,7 @@ use crate::http::pattern::Pattern;
 use crate::http::variable::variable;
 use crate::http::{Body, Flow, Request, Variable};
 use crate::net::Level;
+use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Length, Outgoing, Protocol, ReplyHead};
@@ -84,7 +85,7 @@ impl super::Module for Module {
         &[variable("fastcgi_script_name", script_name), variable("fastcgi_path_info", path_info)];
 
     const UPSTREAM: Option<Mount<Conf>> =
-        Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI], |conf| &mut conf.upstream));
+        Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         shared::check(&conf.upstream, "fastcgi")?;

@@ -9,6 +9,7 @@ use crate::conf::field::{Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Value, Variable};
+use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_HTTP, PASSING};
 use crate::upstream::secure::SECURE;
 use crate::upstream::{self, Mount, shared};
@@ -100,7 +101,7 @@ impl super::Module for Module {
         variable("proxy_internal_chunked", |_, _, _, _| false),
     ];
 
-    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP, SECURE], |conf| &mut conf.upstream));
+    const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP, SECURE, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "proxy")?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor, ClientHello};
-use rustls::{ClientConfig, ClientConnection, Connection, Error, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, Connection, Error, ProtocolVersion, ServerConfig};
 
 use super::facts::{Facts, Offered};
 use super::session::Session;
@@ -142,6 +142,9 @@ async fn drive(stream: &Stream, conn: &mut Connection, first: &[u8]) -> Result<(
     let mut input = first.to_vec();
     loop {
         let processed = feed(conn, &input);
+        if processed.is_ok() && !conn.is_handshaking() && !is_awaited(conn) {
+            return Ok(());
+        }
         send(stream, conn).await?;
         processed.map_err(Failure::Tls)?;
         let early = match conn {
@@ -156,6 +159,12 @@ async fn drive(stream: &Stream, conn: &mut Connection, first: &[u8]) -> Result<(
             return Err(Failure::Closed);
         }
     }
+}
+
+/// Whether the peer needs the handshake's last words before it goes on. Tickets and a client's own last words need not leave at
+/// once: they go out with the first bytes that are written, or when the session waits.
+fn is_awaited(conn: &Connection) -> bool {
+    matches!(conn, Connection::Server(_)) && conn.protocol_version() != Some(ProtocolVersion::TLSv1_3)
 }
 
 fn feed(conn: &mut Connection, mut bytes: &[u8]) -> Result<(), Error> {

@@ -39,12 +39,13 @@ const SUITES: [(CipherSuite, &str, &[&str]); 9] = [
 ];
 
 /// Words that find every suite of TLS 1.2 that is here.
-const COMMON: [&str; 13] = [
+const COMMON: [&str; 14] = [
     "ALL",
     "DEFAULT",
     "COMPLEMENTOFALL",
     "HIGH",
     "ECDHE",
+    "ECDH",
     "EECDH",
     "kECDHE",
     "kEECDH",
@@ -56,7 +57,7 @@ const COMMON: [&str; 13] = [
 ];
 
 /// Words OpenSSL knows and that find nothing here.
-const FOREIGN: [&str; 44] = [
+const FOREIGN: [&str; 43] = [
     "RSA",
     "kRSA",
     "DH",
@@ -64,7 +65,6 @@ const FOREIGN: [&str; 44] = [
     "EDH",
     "kDHE",
     "kEDH",
-    "ECDH",
     "aDSS",
     "DSS",
     "aNULL",

@@ -261,15 +261,26 @@ impl State {
                 false => Ok(self.feed(&pending)),
             };
             let processed = match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.flush_own(raw);
+                    return Poll::Pending;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(state) => state,
             };
-            if self.conn.wants_write() && self.accepted == 0 {
-                // Answers to the session's own messages leave as soon as they can; alerts too.
-                let _ = self.poll_flush(raw);
+            if let Err(error) = processed {
+                self.flush_own(raw);
+                return Poll::Ready(Err(error));
             }
-            processed?;
+        }
+    }
+
+    /// The session's own messages (tickets, alerts, new keys) leave as soon as there is nothing to read, unless a write takes them
+    /// along before.
+    fn flush_own(&mut self, raw: &mut Raw<'_, '_, '_>) {
+        if self.conn.wants_write() && self.accepted == 0 {
+            // An error is seen by who reads or writes next.
+            let _ = self.poll_flush(raw);
         }
     }
 
