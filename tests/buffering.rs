@@ -308,3 +308,128 @@ fn a_slow_upload_holds_no_upstream() {
             && error_log(&dir).contains("a client request body is buffered to a temporary file ")
     );
 }
+
+/// How long the clients below are slow; `SLOW` sets the seconds, and with it the size is 1 GiB and the rate 1 MiB a second.
+fn slowness() -> (usize, usize, u32) {
+    match std::env::var("SLOW").ok().and_then(|seconds| seconds.parse().ok()) {
+        Some(seconds) => (1024 * MIB, MIB, seconds),
+        None => (100 * MIB, 4 * MIB, 2),
+    }
+}
+
+/// Does `step` with a twentieth of the rate twenty times a second, until the client may be fast.
+fn slowly(mut step: impl FnMut(usize)) {
+    let (_, rate, seconds) = slowness();
+    for _ in 0..20 * seconds {
+        step(rate / 20);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn read_head(stream: &mut TcpStream) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.extend(byte);
+    }
+}
+
+/// Reads a response at a fixed rate, then fast.
+fn read_slowly(mut client: TcpStream) -> usize {
+    let (mut bytes, mut piece) = (0, vec![0; MIB]);
+    read_head(&mut client);
+    slowly(|most| bytes += client.read(&mut piece[..most]).expect("more"));
+    loop {
+        match client.read(&mut piece).expect("more") {
+            0 => return bytes,
+            n => bytes += n,
+        }
+    }
+}
+
+/// The same over HTTP/2.
+fn make_room_slowly(mut client: Connection) -> usize {
+    let room = |most: usize| {
+        let more = u32::try_from(most).expect("a window").to_be_bytes();
+        [0, 1].map(|stream| frame(h2::WINDOW_UPDATE, 0, stream, &more)).concat()
+    };
+    slowly(|most| assert!(client.send(&room(most))));
+    assert!(client.send(&room(1 << 30)));
+    let mut bytes = 0;
+    loop {
+        let data = client.find(|frame| matches!(frame.kind, h2::DATA | h2::RST_STREAM | h2::GOAWAY)).expect("more");
+        assert_eq!(data.kind, h2::DATA, "after {bytes} bytes: {data:?}");
+        bytes += data.payload.len();
+        if data.flags & h2::END_STREAM > 0 {
+            return bytes;
+        }
+    }
+}
+
+/// Sends a body at a fixed rate, then fast, and returns what comes back.
+fn upload_slowly(port: u16, size: usize) -> String {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    write!(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n")
+        .expect("a head");
+    let (piece, mut left) = (vec![b'x'; MIB], size);
+    slowly(|most| {
+        client.write_all(&piece[..most.min(left)]).expect("a piece");
+        left -= most.min(left);
+    });
+    while left > 0 {
+        client.write_all(&piece[..MIB.min(left)]).expect("a piece");
+        left -= MIB.min(left);
+    }
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).expect("an answer");
+    heard
+}
+
+/// A server of uploads; tells how long each held it.
+fn taker(size: usize) -> (u16, Receiver<Duration>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let (done, told) = channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the request");
+        let (began, mut received, mut piece) = (Instant::now(), 0, vec![0; MIB]);
+        read_head(&mut stream);
+        while received < size {
+            received += stream.read(&mut piece).expect("the body");
+        }
+        say(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n");
+        done.send(began.elapsed())
+    });
+    (port, told)
+}
+
+#[test]
+fn clients_at_a_fixed_rate_hold_no_application() {
+    let (size, ..) = slowness();
+    let ((port, told), (up, took)) = (upstream(size, ""), taker(size));
+    let (_dir, server) = front("fixed-rate", port, "");
+    let (_up, uploads) = front("fixed-rate-up", up, "");
+    let before = server.memory() + uploads.memory();
+    let began = Instant::now();
+    let (plain, http2) = (ask(&server), ask_http2(&server));
+    let readers = [thread::spawn(move || read_slowly(plain)), thread::spawn(move || make_room_slowly(http2))];
+    let to = uploads.port;
+    let uploader = thread::spawn(move || upload_slowly(to, size));
+    let held =
+        [(); 2].map(|()| told.recv_timeout(Duration::from_secs(60)).expect("free at once").duration_since(began));
+    let mut most = 0;
+    while !uploader.is_finished() || !readers.iter().all(thread::JoinHandle::is_finished) {
+        most = most.max(server.memory() + uploads.memory());
+        thread::sleep(Duration::from_millis(20));
+    }
+    for reader in readers {
+        assert_eq!(reader.join().expect("a reader"), size);
+    }
+    assert!(uploader.join().expect("an uploader").starts_with("HTTP/1.1 204 "));
+    let took = took.recv().expect("an upload");
+    let (slow, grown) = (began.elapsed(), most.saturating_sub(before));
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(grown < 32 * MIB, "{grown} bytes more in memory");
+    let (size, grown) = (size / MIB, grown / 1024);
+    kit::say(&format!("{size} MiB each in {slow:?}: held for {held:?} and {took:?}, {grown} KiB more in memory"));
+}
