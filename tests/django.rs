@@ -20,7 +20,7 @@ mod kit;
 use django::{browser, compare, demo::Demo, testssl, websocket};
 use kit::{program_or_skip, say, server};
 
-/// One test, because its parts share one gunicorn and one daphne.
+/// One test, because its parts share the servers of one Django.
 #[test]
 fn django_is_served_as_nginx_serves_it() {
     let Some(demo) = Demo::start() else {
@@ -40,14 +40,17 @@ fn django_is_served_as_nginx_serves_it() {
     }
 
     demo.reset();
+    for &way in ways.iter().filter(|way| way.socket == way.channels) {
+        let server = demo.serve(&ours, &format!("websocket-{}", way.channels), way);
+        let heard = websocket::talk(server.port).expect("a conversation through nginx-rs");
+        if let Some(theirs) = &theirs {
+            let reference = demo.serve(theirs, &format!("nginx-websocket-{}", way.channels), way);
+            let expected = websocket::talk(reference.port).expect("a conversation through nginx");
+            assert_eq!(heard, expected, "{}", way.channels);
+        }
+    }
     let way = *ways.first().expect("gunicorn");
     let server = demo.serve(&ours, "browser", way);
-    let heard = websocket::talk(server.port).expect("a conversation through nginx-rs");
-    if let Some(theirs) = &theirs {
-        let reference = demo.serve(theirs, "nginx-websocket", way);
-        assert_eq!(heard, websocket::talk(reference.port).expect("a conversation through nginx"));
-    }
-
     let secure = demo.serve_securely(&ours, "secure", way);
     let look = program_or_skip("openssl", "openssl", "testssl.sh")
         .and_then(|_| program_or_skip("testssl", "testssl.sh", "testssl.sh"))

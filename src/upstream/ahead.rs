@@ -6,12 +6,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::shared::Limits;
+use crate::http::attempts::Attempts;
 use crate::http::temp::{Naming, TempFile};
 use crate::http::{Chunk, Fault, FilePart};
+use crate::net::Level;
 
 /// Pieces in the order they came.
 #[derive(Default)]
@@ -23,23 +26,67 @@ pub struct Ahead {
     /// Bytes in the file. No part of it is written twice: the kernel may still be sending from it long after it took it.
     written: u64,
     /// What went wrong behind the last piece.
-    pub fault: Option<Fault>,
+    fault: Option<Fault>,
+}
+
+/// Where a reply comes from.
+pub trait Feed {
+    /// Whether all of it came.
+    fn is_done(&self) -> bool;
+    /// The next piece; about `free` bytes of memory are left for it.
+    fn poll_next(&mut self, cx: &mut Context<'_>, free: usize) -> Poll<Option<Result<Bytes, Fault>>>;
+    /// The tries so far, which take what is to be logged.
+    fn attempts(&self) -> &Attempts;
 }
 
 impl Ahead {
+    /// Reads on while the client takes nothing: into memory as far as the buffers go, then into a file. `queued` bytes that
+    /// were taken still wait in memory.
+    pub fn read(&mut self, cx: &mut Context<'_>, queued: usize, limits: &Limits, feed: &mut impl Feed) {
+        while self.fault.is_none() && !feed.is_done() {
+            let free = limits.memory.saturating_sub(self.held() + queued);
+            if free == 0 && !self.may_write(limits) {
+                return;
+            }
+            if free == 0 && self.held() > 0 {
+                match self.write(limits) {
+                    Ok(None) => {}
+                    Ok(Some(path)) => {
+                        let text = format!(
+                            "an upstream response is buffered to a temporary file {path} while reading upstream"
+                        );
+                        feed.attempts().note(Level::Warn, text);
+                    }
+                    Err(error) => self.fault = Some(Fault::here(error)),
+                }
+                continue;
+            }
+            match feed.poll_next(cx, free) {
+                Poll::Ready(Some(Ok(bytes))) => self.push(bytes),
+                Poll::Ready(Some(Err(fault))) => self.fault = Some(fault),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// What was read ahead, in its order, and then what went wrong.
+    pub fn take(&mut self) -> Option<Result<Chunk, Fault>> {
+        self.pop().map(Ok).or_else(|| self.fault.take().map(Err))
+    }
+
     /// Bytes in memory.
-    pub fn held(&self) -> usize {
+    fn held(&self) -> usize {
         self.held
     }
 
     /// Adds a piece.
-    pub fn push(&mut self, bytes: Bytes) {
+    fn push(&mut self, bytes: Bytes) {
         self.held += bytes.len();
         self.queue.push_back(Chunk::Data(bytes));
     }
 
     /// Takes the next piece.
-    pub fn pop(&mut self) -> Option<Chunk> {
+    fn pop(&mut self) -> Option<Chunk> {
         let chunk = self.queue.pop_front();
         if let Some(Chunk::Data(bytes)) = &chunk {
             self.held -= bytes.len();
@@ -48,12 +95,12 @@ impl Ahead {
     }
 
     /// Whether the file may take more.
-    pub fn may_write(&self, limits: &Limits) -> bool {
+    fn may_write(&self, limits: &Limits) -> bool {
         self.written < limits.file
     }
 
     /// Moves what is in memory to the file. Returns the path where it had to be made.
-    pub fn write(&mut self, limits: &Limits) -> io::Result<Option<String>> {
+    fn write(&mut self, limits: &Limits) -> io::Result<Option<String>> {
         let mut made = None;
         let temp = match &mut self.file {
             Some(temp) => temp,

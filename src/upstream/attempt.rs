@@ -14,7 +14,7 @@ use super::{Conf, Shared, h2, report};
 use crate::http::flow::Side;
 use crate::http::h1::write::{self, Rate, Writer};
 use crate::http::request::{Attempt, Client, Version};
-use crate::http::{Body, Cause, Fault, Request, Stage, Value};
+use crate::http::{Body, Cause, Fault, Headers, Request, Stage, Value};
 use crate::net::addr::Endpoint;
 use crate::net::clock;
 use crate::net::stream::make_room;
@@ -120,7 +120,7 @@ async fn talk<P: Protocol>(
     progress.sent = true;
     if protocol.is_http2() {
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
-        let talking = h2::talk(conf, outgoing, request, &mut connection);
+        let talking = h2::talk(line.shared, outgoing, request, &mut connection);
         let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
         return Ok((head, BytesMut::new(), connection, connected));
     }
@@ -205,7 +205,7 @@ async fn head<P: Protocol>(
             match protocol.head(&mut buf, request) {
                 Ok(Some(head)) if head.status == 103 => {
                     hinted += head.size;
-                    hints(shared, &head, hinted, request).await?;
+                    hints(shared, &head.headers, hinted, request).await?;
                 }
                 Ok(Some(head)) if head.size > conf.buffer_size => return Err(fault(Cause::TooLarge)),
                 Ok(Some(head)) => return Ok((head, buf)),
@@ -218,7 +218,7 @@ async fn head<P: Protocol>(
 }
 
 /// Passes an interim response on where `early_hints` says so; `size` is that of all of them.
-async fn hints(shared: &Shared, head: &ReplyHead, size: u64, request: &Request) -> Result<(), Fault> {
+pub async fn hints(shared: &Shared, headers: &Headers, size: u64, request: &Request) -> Result<(), Fault> {
     if size > shared.conf.buffer_size {
         request.log(Level::Info, "upstream sent too big early hints while reading response header from upstream");
         return Ok(());
@@ -228,12 +228,12 @@ async fn hints(shared: &Shared, head: &ReplyHead, size: u64, request: &Request) 
         return Ok(());
     }
     if let Some(side) = &request.client.h2 {
-        side.hint(head.headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)));
+        side.hint(headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)));
         return Ok(());
     }
     let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
     let empty = out.len();
-    for field in head.headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)) {
+    for field in headers.iter().filter(|field| !shared.hidden.has(field.known, field.name)) {
         write::field(&mut out, field.name, field.value);
     }
     if out.len() == empty {

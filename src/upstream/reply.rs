@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Feed};
 use super::balance::Choice;
 use super::exchange::Reply;
 use super::pool::{self, Connection};
@@ -18,9 +18,9 @@ use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
 use crate::http::{Body, Cause, Chunk, Fault, Headers, Known, Source, Stage};
+use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
-use crate::net::{Level, clock};
 
 /// The body of a reply, read no faster than `rate`, and what becomes of its connection.
 pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
@@ -40,7 +40,8 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         Length::Coded(coding) => Framing::Coded(coding),
         Length::Framed(frames) => {
             let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
-            return super::h2::body(*frames, end, shared);
+            let buffered = is_buffered(&head.headers, conf);
+            return super::h2::body(*frames, end, shared, buffered);
         }
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
@@ -81,7 +82,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
 }
 
 /// Whether what comes may wait for more on its way through; the upstream has a say in it.
-fn is_buffered(headers: &Headers, conf: &Conf) -> bool {
+pub fn is_buffered(headers: &Headers, conf: &Conf) -> bool {
     let ignores = || conf.ignore_headers.iter().any(|name| Known::of(name) == Known::XAccelBuffering);
     match headers.get(Known::XAccelBuffering).filter(|_| !ignores()) {
         Some(value) if value.eq_ignore_ascii_case(b"yes") => true,
@@ -205,15 +206,10 @@ impl Pace {
 
 impl Source for Stream {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Fault>>> {
-        if let Some(ahead) = &mut self.ahead {
-            if let Some(chunk) = ahead.pop() {
-                return Poll::Ready(Some(Ok(chunk)));
-            }
-            if let Some(fault) = ahead.fault.take() {
-                return Poll::Ready(Some(Err(fault)));
-            }
+        if let Some(next) = self.ahead.as_mut().and_then(|ahead| ahead.take()) {
+            return Poll::Ready(Some(next));
         }
-        match self.poll_next(cx, self.sizes.room) {
+        match self.poll_piece(cx, self.sizes.room) {
             Poll::Pending if self.flush == Flush::Due => {
                 self.flush = Flush::Idle;
                 Poll::Ready(Some(Ok(Chunk::Flush)))
@@ -231,9 +227,7 @@ impl Source for Stream {
     fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
         let Some(limits) = self.limits.clone() else { return };
         let mut ahead = self.ahead.take().unwrap_or_default();
-        if ahead.fault.is_none() {
-            self.read_ahead(cx, queued, &limits, &mut ahead);
-        }
+        ahead.read(cx, queued, &limits, self);
         self.ahead = Some(ahead);
     }
 
@@ -250,9 +244,27 @@ impl Source for Stream {
     }
 }
 
+impl Feed for Stream {
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, free: usize) -> Poll<Option<Result<Bytes, Fault>>> {
+        // What is left of the last buffer is used up first: pieces keep all of theirs alive.
+        let spare = self.buf.capacity() - self.buf.len();
+        let room = free.clamp(self.sizes.least, self.sizes.room);
+        let room = if spare >= self.sizes.least { room.min(spare) } else { room };
+        self.poll_piece(cx, room)
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.end.attempts
+    }
+}
+
 impl Stream {
     /// The next piece; at most `room` bytes are read for it.
-    fn poll_next(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Option<Result<Bytes, Fault>>> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             match self.take() {
                 Ok(Some(bytes)) => {
@@ -271,44 +283,6 @@ impl Stream {
                 Ok(0) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, Cause::Closed)))),
                 Ok(_) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
-            }
-        }
-    }
-
-    /// Reads on while the client takes nothing: into memory as far as the buffers go, then into a file.
-    fn read_ahead(&mut self, cx: &mut Context<'_>, queued: usize, limits: &Limits, ahead: &mut Ahead) {
-        while !self.done {
-            let free = limits.memory.saturating_sub(ahead.held() + queued);
-            if free == 0 && !ahead.may_write(limits) {
-                return;
-            }
-            if free == 0 && ahead.held() > 0 {
-                match ahead.write(limits) {
-                    Ok(None) => {}
-                    Ok(Some(path)) => {
-                        let text = format!(
-                            "an upstream response is buffered to a temporary file {path} while reading upstream"
-                        );
-                        self.end.attempts.note(Level::Warn, text);
-                    }
-                    Err(error) => {
-                        ahead.fault = Some(Fault::here(error));
-                        return;
-                    }
-                }
-                continue;
-            }
-            // What is left of the last buffer is used up first: pieces keep all of theirs alive.
-            let spare = self.buf.capacity() - self.buf.len();
-            let room = free.clamp(self.sizes.least, self.sizes.room);
-            let room = if spare >= self.sizes.least { room.min(spare) } else { room };
-            match self.poll_next(cx, room) {
-                Poll::Ready(Some(Ok(bytes))) => ahead.push(bytes),
-                Poll::Ready(Some(Err(fault))) => {
-                    ahead.fault = Some(fault);
-                    return;
-                }
-                Poll::Ready(None) | Poll::Pending => return,
             }
         }
     }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// gunicorn and daphne, and the directory they work in.
+/// The servers of Django, and the directory they work in.
 pub(crate) struct Demo {
     // Declared first: the processes end before the directory goes.
     _up: Running,
@@ -22,6 +22,8 @@ pub(crate) struct Way {
     pub(crate) directives: &'static str,
     /// Who listens.
     pub(crate) socket: &'static str,
+    /// Who listens for WebSockets.
+    pub(crate) channels: &'static str,
 }
 
 impl Demo {
@@ -47,9 +49,12 @@ impl Demo {
 
     /// The ways to reach Django: of `proxy_pass`, and of `uwsgi_pass` to whoever speaks it here.
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let all = [("http", "gunicorn"), ("uwsgi", "gunicorn-uwsgi"), ("uwsgi", "uwsgi")];
-        let ways = all.map(|(directives, socket)| Way { directives, socket });
-        ways.into_iter().filter(|way| self.state().join(format!("{}.sock", way.socket)).exists()).collect()
+        let wsgi = [("http", "gunicorn"), ("uwsgi", "gunicorn-uwsgi"), ("uwsgi", "uwsgi")];
+        let asgi =
+            ["uvicorn", "daphne", "hypercorn"].map(|socket| Way { directives: "http", socket, channels: socket });
+        let ways = wsgi.map(|(directives, socket)| Way { directives, socket, channels: "daphne" });
+        let is_up = |way: &Way| self.state().join(format!("{}.sock", way.socket)).exists();
+        ways.into_iter().chain(asgi).filter(is_up).collect()
     }
 
     /// Serves the site file; logs go to [`Demo::logs`] of `name`.
@@ -80,6 +85,7 @@ impl Demo {
             ("LOGS", logs.display().to_string()),
             ("WAY", way.directives.to_owned()),
             ("SOCKET", way.socket.to_owned()),
+            ("CHANNELS", way.channels.to_owned()),
         ];
         fill(&project.join("site.conf"), &site, &values.each_ref().map(|(name, value)| (*name, value.as_str())));
         site

@@ -36,7 +36,8 @@ fi
 
 port=8000
 while listening $port; do port=$((port + 1)); done
-sed "s|%%WAY%%|http|; s|%%SOCKET%%|gunicorn|; s|%%PORT%%|$port|; s|%%STATE%%|$state|; s|%%LOGS%%|$state/logs|; s|%%PROJECT%%|$project|" \
+sed "s|%%WAY%%|http|; s|%%SOCKET%%|gunicorn|; s|%%CHANNELS%%|daphne|; s|%%PORT%%|$port|; s|%%STATE%%|$state|
+s|%%LOGS%%|$state/logs|; s|%%PROJECT%%|$project|" \
     "$project/site.conf" >"$state/site.conf"
 [ "$(id -u)" != 0 ] || user="user root;"
 "$binary" -p "$state/logs" -c "$state/site.conf" -g "daemon off; pid $state/nginx.pid; ${user:-}" 9>&- &

@@ -20,6 +20,7 @@ missing() {
         PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$packages"
     done
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    ls /usr/sbin/php-fpm* >/dev/null 2>&1 || echo php-fpm
 }
 
 packages=$(missing "$@" | tr ' ' '\n' | sort -u | tr '\n' ' ')

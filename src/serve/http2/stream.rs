@@ -104,7 +104,8 @@ async fn send(
 ) -> Result<(), Fault> {
     let core = &location.loc.core;
     let rate = answer::rate(request, core);
-    let mut sender = Sender::new(stream, core.send_timeout, rate, location.loc.v2.chunk_size);
+    let notes = || answer::tell(request);
+    let mut sender = Sender::new(stream, core.send_timeout, rate, location.loc.v2.chunk_size, &notes);
     let own = || {
         location.loc.trailers(request);
         request.sent.trailers.borrow().clone()

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::HeaderMap;
 
-use super::Conf;
 use super::pool::Connection;
 use super::protocol::{Length, Outgoing, ReplyHead};
+use super::{Conf, Shared, attempt};
 use crate::conf::units;
 use crate::http::h1::Inbound;
 use crate::http::request::Version;
@@ -66,11 +66,12 @@ impl Link {
 
 /// Sends a request and reads the head of its reply; the client's body may go on while the reply comes.
 pub async fn talk(
-    conf: &Conf,
+    shared: &Shared,
     outgoing: &Outgoing,
     request: &mut Request,
     connection: &mut Connection,
 ) -> Result<ReplyHead, Fault> {
+    let conf = &shared.conf;
     let sending = |error: h2::Error| fault(Stage::Send, &error);
     if connection.h2.is_none() {
         let io = Io::new(Rc::clone(&connection.stream), bytes::BytesMut::new());
@@ -86,24 +87,45 @@ pub async fn talk(
     let ready = within(conf.send_timeout, std::future::poll_fn(|cx| sender.poll_ready(cx))).await;
     ready.ok_or_else(|| Fault::upstream(Stage::Send, Cause::TimedOut))?.map_err(sending)?;
     let mut upload = Upload::new(outgoing.kept(), outgoing.streams(), conf.send_timeout);
-    let (response, stream) = sender.send_request(head, upload.is_done()).map_err(sending)?;
+    let (mut response, stream) = sender.send_request(head, upload.is_done()).map_err(sending)?;
     upload.begin(stream);
-    let response = heard(conf, response, &mut upload, &mut request.body).await?;
-    reply(conf, response, upload, request)
+    let mut hinted = 0;
+    loop {
+        match heard(conf, &mut response, &mut upload, &mut request.body).await? {
+            Heard::Interim(fields) => {
+                let fields = headers(&fields);
+                hinted += size(&fields);
+                attempt::hints(shared, &fields, hinted, request).await?;
+            }
+            Heard::Final(response) => return reply(conf, response, upload, request),
+        }
+    }
 }
 
-/// Sends the body and waits for the head of the reply.
+enum Heard {
+    /// Early hints.
+    Interim(HeaderMap),
+    Final(http::Response<h2::RecvStream>),
+}
+
+/// Sends the body and waits for the head of the reply, or for hints before it.
 async fn heard(
     conf: &Conf,
-    mut response: ResponseFuture,
+    response: &mut ResponseFuture,
     upload: &mut Upload,
     inbound: &mut Inbound,
-) -> Result<http::Response<h2::RecvStream>, Fault> {
+) -> Result<Heard, Fault> {
     let mut limit = Limit::default();
     std::future::poll_fn(|cx| {
         let sent = upload.poll(cx, inbound)?;
-        if let Poll::Ready(response) = std::pin::Pin::new(&mut response).poll(cx) {
-            return Poll::Ready(response.map_err(|error| fault(Stage::Head, &error)));
+        // A stream that failed says so again below.
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if interim.status() == http::StatusCode::EARLY_HINTS {
+                return Poll::Ready(Ok(Heard::Interim(interim.into_parts().0.headers)));
+            }
+        }
+        if let Poll::Ready(response) = std::pin::Pin::new(&mut *response).poll(cx) {
+            return Poll::Ready(response.map(Heard::Final).map_err(|error| fault(Stage::Head, &error)));
         }
         // The server has time from when it has all of the request.
         if sent.is_ready() && limit.poll_over(cx, conf.read_timeout).is_ready() {
@@ -124,7 +146,7 @@ fn reply(
     let (parts, incoming) = response.into_parts();
     let status = parts.status.as_u16();
     let headers = headers(&parts.headers);
-    let size = headers.iter().map(|field| (field.name.len() + field.value.len()) as u64).sum();
+    let size = size(&headers);
     if size > conf.buffer_size {
         return Err(Fault::upstream(Stage::Head, Cause::TooLarge));
     }
@@ -152,6 +174,10 @@ fn reply(
         Length::Framed(Box::new(Frames::new(incoming, upload)))
     };
     Ok(ReplyHead { status, line: Bytes::new(), headers, content_length, length, keep_alive: ended && sent, size })
+}
+
+fn size(headers: &Headers) -> u64 {
+    headers.iter().map(|field| (field.name.len() + field.value.len()) as u64).sum()
 }
 
 fn headers(map: &HeaderMap) -> Headers {
