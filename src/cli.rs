@@ -210,7 +210,11 @@ pub fn build() -> String {
         "random_index",
     ];
     let has = crate::modules::has;
-    let mut out = format!("configure arguments: --prefix={}", paths::PREFIX.trim_end_matches('/'));
+    let mut out = format!(
+        "configure arguments: --prefix={} --build='nginx-rs {}'",
+        paths::PREFIX.trim_end_matches('/'),
+        env!("CARGO_PKG_VERSION")
+    );
     for (option, path) in [
         ("conf-path", paths::CONF),
         ("http-log-path", paths::ACCESS_LOG),
