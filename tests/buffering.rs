@@ -137,12 +137,18 @@ fn ask_http2(server: &Server) -> Connection {
     client
 }
 
+/// The next piece of a body.
+fn data(client: &mut Connection) -> h2::Frame {
+    let data = client.find(|frame| matches!(frame.kind, h2::DATA | h2::RST_STREAM | h2::GOAWAY)).expect("more");
+    assert_eq!(data.kind, h2::DATA, "{data:?}");
+    data
+}
+
 /// Reads the rest of a response and holds its body against the pattern; returns its length.
 fn check_http2(mut client: Connection) -> usize {
     let (block, mut at) = (block(), 0);
     loop {
-        let data = client.find(|frame| matches!(frame.kind, h2::DATA | h2::RST_STREAM | h2::GOAWAY)).expect("more");
-        assert_eq!(data.kind, h2::DATA, "after {at} bytes: {data:?}");
+        let data = data(&mut client);
         assert!(is_right(&block, at, &data.payload), "wrong behind {at}");
         at += data.payload.len();
         if data.flags & h2::END_STREAM > 0 {
@@ -353,12 +359,17 @@ fn make_room_slowly(mut client: Connection) -> usize {
         let more = u32::try_from(most).expect("a window").to_be_bytes();
         [0, 1].map(|stream| frame(h2::WINDOW_UPDATE, 0, stream, &more)).concat()
     };
-    slowly(|most| assert!(client.send(&room(most))));
+    let (mut bytes, mut granted) = (0, 0);
+    slowly(|most| {
+        assert!(client.send(&room(most)));
+        granted += most;
+        while bytes < granted {
+            bytes += data(&mut client).payload.len();
+        }
+    });
     assert!(client.send(&room(1 << 30)));
-    let mut bytes = 0;
     loop {
-        let data = client.find(|frame| matches!(frame.kind, h2::DATA | h2::RST_STREAM | h2::GOAWAY)).expect("more");
-        assert_eq!(data.kind, h2::DATA, "after {bytes} bytes: {data:?}");
+        let data = data(&mut client);
         bytes += data.payload.len();
         if data.flags & h2::END_STREAM > 0 {
             return bytes;

@@ -1,7 +1,7 @@
 //! Upstream servers that fail at every stage of an exchange: what the client sees is what nginx shows.
 //!
-//! `NGINX_RS` runs the same table against another program. nginx itself differs in three rows: it passes what has no status line
-//! on as HTTP/0.9, shows nothing at all of a reply whose first chunk is broken, and not the last piece of one that stalls.
+//! `NGINX_RS` runs the same table against another program. nginx itself differs in two rows: it passes what has no status line on
+//! as HTTP/0.9, and does not show the last piece of a reply that stalls.
 //! <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream>
 #![cfg(test)]
 
@@ -57,6 +57,7 @@ fn front(name: &str, http: &str, locations: &str) -> (TempDir, Server) {
     (dir, server)
 }
 
+/// What upstreams do, and what the client sees: status (0 is no answer) and body.
 const TABLE: &[(&str, Act, u16, &str)] = &[
     ("closes before the head", |_| {}, 502, "page"),
     ("resets before the head", |s| reset(s), 502, "page"),
@@ -86,7 +87,7 @@ const TABLE: &[(&str, Act, u16, &str)] = &[
         200,
         "3\r\nabc\r\n",
     ),
-    ("sends no chunk", |s| say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz"), 200, ""),
+    ("sends no chunk", |s| say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz"), 0, ""),
     ("ends with the connection", |s| say(s, "HTTP/1.1 200 OK\r\n\r\nabc"), 200, "3\r\nabc\r\n0\r\n\r\n"),
     ("sends garbage", |s| say(s, "garbage\r\n\r\n"), 502, "page"),
     ("sends an invalid field", |s| say(s, "HTTP/1.1 200 OK\r\nX\0Y: z\r\n\r\nabc"), 502, "page"),
@@ -171,7 +172,8 @@ fn the_client_sees_what_nginx_shows() {
     for (number, ((name, _, status, body), upstream)) in TABLE.iter().zip(&upstreams).enumerate() {
         let request = format!("GET /{number}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let seen = seen(server.port, &request);
-        if seen != Some((*status, (*body).to_owned())) {
+        let wanted = (*status > 0).then(|| (*status, (*body).to_owned()));
+        if seen != wanted {
             wrong.push(format!("{name}: {seen:?}, not {status} {body:?}"));
         }
         assert_eq!(upstream.asked(), 1, "{name}: asked once");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kit::dns::{Dns, Record};
 use kit::http::{exchange, get};
-use kit::process::{TempDir, free_port};
+use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
 
 /// Servers on one port of several addresses of this machine, each answering with the last byte of its own. A request for
@@ -152,9 +152,12 @@ fn a_server_starts_without_its_upstream_and_finds_it_later() {
     let (dir, server) =
         front("unresolved", &lines, &format!("proxy_pass http://later-nginx-rs.invalid:{};", servers.port));
     assert_eq!(get(server.port, "/").expect("a response").status, 502);
+    let log = |name| std::fs::read_to_string(dir.path().join(name)).expect("a log");
+    // It has looked, and says so, before there is anything to find.
+    let looked = || log("start.log").contains("could not be resolved").then_some(());
+    assert!(until(Duration::from_secs(10), looked).is_some(), "{}", log("start.log"));
     dns.addresses("later-nginx-rs.invalid", &[2]);
     wait_for(&server, |status, text| (status, text) == (200, "2"));
-    let log = |name| std::fs::read_to_string(dir.path().join(name)).expect("a log");
     assert!(log("stderr.log").contains("[warn] host not found in upstream \"later-nginx-rs.invalid:"));
     let own = log("start.log");
     assert!(own.contains("later-nginx-rs.invalid could not be resolved (3: Host not found)"), "{own}");

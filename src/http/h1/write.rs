@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::chunked;
 use super::inbound::read_part;
 use crate::http::fields::{self, Sink, status_line};
-use crate::http::flow::{Cause, Fault, Stage};
+use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::{Body, Chunk, Head, Headers, Request};
 use crate::net::timer::within;
 use crate::net::{Stream, clock};
@@ -162,8 +162,10 @@ impl<'a> Writer<'a> {
             let gathered = match gathered.await {
                 Ok(gathered) => gathered,
                 Err(fault) => {
-                    // The client still gets what came before its source failed.
-                    self.flush_before(&mut body).await?;
+                    // The client still gets what came before its source failed, but no head that nothing follows.
+                    if fault.side != Side::Upstream || self.sent > 0 || self.queue.len() > 1 {
+                        self.flush_before(&mut body).await?;
+                    }
                     return Err(fault);
                 }
             };
