@@ -26,6 +26,9 @@ ROWS = [
     ("file, 100 KB, 32 connections", "http /100k", 32, []),
     ("file, 10 MB, 4 connections", "http /10m", 4, []),
     ("file, 1 KB, a connection each", "http /1k", 32, ["-H", "Connection: close"]),
+    ("file, 1 KB, logged, 32 connections", "http /logged/1k", 32, []),
+    ("file, 1 KB, ten maps and ten fields, 32 connections", "http /decorated/1k", 32, []),
+    ("page, 50 KB, gzip, 32 connections", "http /packed/page", 32, ["-H", "Accept-Encoding: gzip"]),
     ("TLS, file, 1 KB, a handshake each", "https /1k", 32, ["-H", "Connection: close"]),
     ("TLS, file, 1 KB, 32 connections", "https /1k", 32, []),
     ("TLS, proxied, small, 32 connections", "https /proxied/small", 32, []),
@@ -152,6 +155,9 @@ def run(programs, home, options):
     files.mkdir()
     for name, size in (("1k", 1 << 10), ("100k", 100 << 10), ("10m", 10 << 20)):
         (files / name).write_bytes(os.urandom(size))
+    line = '<li class="item"><a href="/items/{0}/">Item number {0}</a> <span>{1}</span></li>\n'
+    page = "".join(line.format(n, hex(n * 2654435761 % 2**32)) for n in range(800))
+    (files / "page").write_text(page[: 50 << 10])
     cores = sorted(os.sched_getaffinity(0))
     started = [Server(programs[-1], "backend.conf", home / "backend", cores[-1], FILES=files)]
     try:
