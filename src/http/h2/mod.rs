@@ -1,5 +1,7 @@
 //! A request's stream on an HTTP/2 connection (RFC 9113): what its answer goes to, and its body.
 
+pub mod frame;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
