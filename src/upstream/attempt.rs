@@ -120,9 +120,9 @@ async fn talk<P: Protocol>(
     progress.sent = true;
     if protocol.is_http2() {
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
-        let talking = h2::talk(line.shared, outgoing, request, &mut connection);
-        let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
-        return Ok((head, BytesMut::new(), connection, connected));
+        let talking = h2::talk(line.shared, outgoing, request, &mut connection, progress);
+        let (head, rest) = watched(conf, &client, body_done, Stage::Head, talking).await?;
+        return Ok((head, rest, connection, connected));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
     let early = send(protocol, outgoing, request, &mut writer).await;
@@ -190,7 +190,7 @@ async fn head<P: Protocol>(
 ) -> Result<(ReplyHead, BytesMut), Fault> {
     let (conf, mut hinted) = (&shared.conf, 0);
     let largest = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX);
-    let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).clamp(largest, 64 << 10);
+    let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).min(64 << 10).max(largest);
     let mut buf = BytesMut::new();
     let fault = |cause| Fault::upstream(Stage::Head, cause);
     loop {
