@@ -99,7 +99,12 @@ impl Exchange {
     /// Sends what it can; `inbound` is the client's body as long as it is not carried. Ready once all has left.
     pub fn poll(&mut self, cx: &mut Context<'_>, mut inbound: Option<&mut Inbound>) -> Poll<Result<(), Fault>> {
         loop {
-            match self.frames.out.poll_flush(cx, &self.stream) {
+            let before = self.frames.out.sent;
+            let flushed = self.frames.out.poll_flush(cx, &self.stream);
+            if self.frames.out.sent > before {
+                self.limit.clear();
+            }
+            match flushed {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::upstream(Stage::Send, Cause::Io(error)))),
                 Poll::Pending => return self.poll_blocked(cx),

@@ -317,7 +317,8 @@ impl Frames {
         if let Some((block, _)) = &mut self.block {
             block.extend_from_slice(&part);
             if block.len() as u64 > self.limit {
-                return Err(Cause::TooLarge);
+                let words = || broken("upstream sent too large http2 header");
+                return if self.headed { words() } else { Err(Cause::TooLarge) };
             }
         }
         if frame.len > padding {

@@ -22,6 +22,8 @@ mod fields;
 mod frames;
 mod head;
 mod out;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use exchange::Exchange;

@@ -34,6 +34,12 @@ impl Out {
         }
     }
 
+    /// All of them.
+    #[cfg(test)]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.queue.iter().flatten().copied().collect()
+    }
+
     /// Whether all of them have left.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
