@@ -111,7 +111,7 @@ fn reply(
         wire::lengths(&headers).map_err(|sentence| Fault::upstream(Stage::Head, Cause::Protocol(sentence)))?;
     let ended = exchange.frames.done;
     exchange.frames.length = if bodiless { Some(0) } else { length };
-    let content_length = if ended { Some(length.unwrap_or(0)) } else { length };
+    let content_length = length.or((ended && !bodiless).then_some(0));
     let mut head = ReplyHead {
         status,
         line: Bytes::new(),
