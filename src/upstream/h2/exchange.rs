@@ -13,6 +13,7 @@ use super::{fields::Block, head};
 use crate::http::flow::Side;
 use crate::http::h1::Inbound;
 use crate::http::h2::frame;
+use crate::http::hpack::Encoder;
 use crate::http::{Cause, Fault, Headers, Stage};
 use crate::net::Stream;
 use crate::net::timer::Limit;
@@ -55,7 +56,13 @@ impl Exchange {
             frame::settings(&mut first, &SETTINGS);
             frame::window_update(&mut first, 0, frame::MAX_WINDOW - frame::WINDOW);
         }
-        let written = head::write(&mut first, id, &outgoing.head, secure, sent);
+        let mut encoder = Encoder::default();
+        if let Some(size) = link.take_table() {
+            encoder.resize(size);
+        }
+        let at = frame::begin_headers(&mut first, id, sent);
+        let written = head::write(&mut first, &mut encoder, &outgoing.head, secure);
+        frame::end_headers(&mut first, at, frame::FRAME_SIZE);
         frames.out.push(first.into());
         let refused =
             |words: &str| Fault { side: Side::Here, stage: Stage::Send, cause: Cause::Protocol(words.to_owned()) };

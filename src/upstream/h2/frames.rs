@@ -13,6 +13,9 @@ use crate::http::{Cause, Headers};
 /// Settings or pings that may wait for their answers to leave.
 const ANSWERS: u32 = 1000;
 
+/// Bytes of the table that fields may be packed with as long as nobody says otherwise (§6.5.2).
+const TABLE: u32 = 4096;
+
 /// What a connection keeps from one stream for the next: all of it in bytes but the number of the last stream.
 pub struct Link {
     last: Cell<u32>,
@@ -22,12 +25,27 @@ pub struct Link {
     send: Cell<u32>,
     /// The room that the server has left.
     receive: Cell<u32>,
+    /// What the server allows a table of fields, if it is told next that there is none.
+    table: Cell<Option<u32>>,
+}
+
+impl Link {
+    /// Whether the next fields must begin with the size of the table they use, which is none (RFC 7541 §4.2).
+    pub fn take_table(&self) -> Option<usize> {
+        self.table.take().and_then(|size| usize::try_from(size).ok())
+    }
 }
 
 impl Default for Link {
     fn default() -> Self {
         let window = || Cell::new(frame::WINDOW);
-        Self { last: Cell::new(0), initial: window(), send: window(), receive: Cell::new(frame::MAX_WINDOW) }
+        Self {
+            last: Cell::new(0),
+            initial: window(),
+            send: window(),
+            receive: Cell::new(frame::MAX_WINDOW),
+            table: Cell::new(None),
+        }
     }
 }
 
@@ -372,8 +390,10 @@ impl Frames {
             Kind::SETTINGS => {
                 count(&mut self.settings, &self.out, "settings")?;
                 for (id, value) in frame::read_settings(payload) {
-                    if id == frame::INITIAL_WINDOW_SIZE {
-                        self.set_initial(value)?;
+                    match id {
+                        frame::INITIAL_WINDOW_SIZE => self.set_initial(value)?,
+                        frame::HEADER_TABLE_SIZE if value < TABLE => self.link.table.set(Some(value)),
+                        _ => {}
                     }
                 }
                 self.out.frame(frame::settings_ack);

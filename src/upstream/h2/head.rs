@@ -1,13 +1,12 @@
-//! From a request's head as HTTP/1 has it to HEADERS (RFC 9113 §8.3.1).
+//! From a request's head as HTTP/1 has it to HTTP/2's fields (RFC 9113 §8.3.1).
 
-use crate::http::h2::frame;
 use crate::http::hpack::Encoder;
 
 /// The longest name or value that nginx sends, in bytes.
 const LONGEST: usize = 127 + (1 << 21) - 1;
 
-/// Appends the frames of a request to `out`; with `end` they are all of it. The error is nginx's sentence.
-pub fn write(out: &mut Vec<u8>, id: u32, head: &[u8], secure: bool, end: bool) -> Result<(), &'static str> {
+/// Appends the fields of a request to `out`. The error is nginx's sentence.
+pub fn write(out: &mut Vec<u8>, encoder: &mut Encoder, head: &[u8], secure: bool) -> Result<(), &'static str> {
     let mut lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let line = lines.next().unwrap_or_default();
     let (method, rest) = cut(line, memchr::memchr(b' ', line));
@@ -24,7 +23,6 @@ pub fn write(out: &mut Vec<u8>, id: u32, head: &[u8], secure: bool, end: bool) -
             return Err(words);
         }
     }
-    let (begin, mut encoder) = (frame::begin_headers(out, id, end), Encoder::default());
     encoder.field(out, b":method", method);
     encoder.field(out, b":scheme", if secure { b"https" } else { b"http" });
     encoder.field(out, b":path", target);
@@ -38,7 +36,6 @@ pub fn write(out: &mut Vec<u8>, id: u32, head: &[u8], secure: bool, end: bool) -
         }
         encoder.field(out, name, value);
     }
-    frame::end_headers(out, begin, frame::FRAME_SIZE);
     Ok(())
 }
 
@@ -63,20 +60,18 @@ mod tests {
     fn heads_become_fields() {
         let head = b"POST /a?b HTTP/1.1\r\nHost: h:80\r\nConnection: close\r\nX-A: 1\r\nx-a: \r\n\r\n";
         let mut out = Vec::new();
-        write(&mut out, 3, head, true, true).unwrap();
-        let begun = frame::Head::read(&out).unwrap();
-        assert_eq!((begun.len, begun.flags, begun.stream), (out.len() - 9, 5, 3));
+        write(&mut out, &mut Encoder::default(), head, true).unwrap();
         let mut text = String::new();
         let mut add = |name: &[u8], value: &[u8]| {
             text += &format!("{}={};", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         };
-        Decoder::new(0).decode(&out[9..], &mut add).unwrap();
+        Decoder::new(0).decode(&out, &mut add).unwrap();
         assert_eq!(text, ":method=POST;:scheme=https;:path=/a?b;:authority=h:80;x-a=1;x-a=;");
     }
 
     #[test]
     fn long_values_are_refused() {
         let head = [&b"GET / HTTP/1.1\r\nHost: a\r\nX: "[..], &vec![b'x'; LONGEST + 1], b"\r\n\r\n"].concat();
-        assert_eq!(write(&mut Vec::new(), 1, &head, false, true), Err("too long http2 header value"));
+        assert_eq!(write(&mut Vec::new(), &mut Encoder::default(), &head, false), Err("too long http2 header value"));
     }
 }

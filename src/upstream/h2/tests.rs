@@ -175,4 +175,7 @@ fn windows_of_the_server() {
     assert_eq!(take(&mut frames, raw(8, 0, 0, &[0, 1, 0, 0])), 65_010);
     let next = Frames::new(&link, 200);
     assert_eq!((next.id, next.room()), (3, 10), "settings last");
+    assert_eq!(link.take_table(), None);
+    take(&mut frames, raw(4, 0, 0, &[0, 1, 0, 0, 0, 9]));
+    assert_eq!((link.take_table(), link.take_table()), (Some(9), None), "a smaller table is told once");
 }
