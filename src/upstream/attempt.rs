@@ -67,7 +67,8 @@ pub async fn run<P: Protocol>(
             }
             drop(attempts);
             if fault.side == Side::Client {
-                request.log(Level::Info, &format!("{} while {}", report::LEFT, report::stage(fault.stage)));
+                let text = if let Cause::Protocol(text) = &fault.cause { text } else { report::LEFT };
+                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
             } else {
                 report::log(request, &fault, &at);
             }
