@@ -13,7 +13,7 @@ use super::exchange::Reply;
 use super::pool::{self, Connection};
 use super::protocol::{Decode, Decoded, Length};
 use super::shared::{Limits, Names, Shared};
-use super::{Conf, Peers, wire};
+use super::{Conf, wire};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
@@ -147,11 +147,10 @@ impl End {
             }
         }
         let key = self.choice.pool_key();
-        let peers: &Peers = self.choice.peers();
+        let busy = self.choice.release(false);
         if let Some(connection) = self.connection.take().filter(|_| self.keep_alive) {
-            pool::put(key, peers, connection);
+            pool::put(key, self.choice.peers(), connection, busy);
         }
-        self.choice.release(false);
     }
 }
 
