@@ -71,65 +71,90 @@ const COPIED: usize = 2048;
 pub type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
-    let mut idle: Option<Duration> = None;
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
     }
     if listen.ssl {
-        secure::handshake(client, &listen).await?;
+        Box::pin(secure::handshake(client, &listen)).await?;
         if client.stream.alpn().is_some_and(|protocol| protocol == b"h2") {
-            return http2::serve(worker, client, listen).await;
+            return Box::pin(http2::serve(worker, client, listen)).await;
         }
     } else if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
-        return http2::serve(worker, client, listen).await;
+        return Box::pin(http2::serve(worker, client, listen)).await;
     }
     // A handshake has switched it on already.
-    let mut nodelay = client.stream.tls().is_some();
+    let mut turn = Turn { first: true, pipelined: false, nodelay: client.stream.tls().is_some() };
     loop {
-        let pipelined = idle.is_some() && !client.input.borrow().is_empty();
-        if let Some(limit) = idle
-            && !pipelined
-            && !wait(worker, client, limit).await
-        {
-            return None;
-        }
         let listen = place.listen(worker, client, at)?;
         let started = clock::instant();
         let timeout = listen.default.root.loc.core.server.client_header_timeout;
         let read = head::read(client, &listen, started + timeout).await;
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
-        let (mut request, server, refused) = match read {
+        let built = match read {
             Ok(head) => build::request(client, &listen, &head, started),
             Err((refusal, head)) => refuse(client, &listen, &head, refusal, started)?,
         };
-        request.pipelined = pipelined;
-        let (response, location) = phases::serve(&mut request, &server, refused).await;
-        let core = &location.loc.core;
-        // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
-        let several = idle.is_some() || !matches!(response.body, Body::Empty | Body::Full(_));
-        if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
-            client.stream.set_nodelay(true);
-        }
-        // Who is told that this connection ends asks for nothing more on it.
-        request.keep_alive &= !worker.is_stopping();
-        let kept = respond(&mut request, response, &location, &server).await;
-        if kept && !worker.is_stopping() {
-            idle = Some(core.keepalive_timeout);
-            continue;
-        }
-        let unread = !request.body.is_done() || !client.input.borrow().is_empty();
-        let lingers = match core.lingering_close {
-            Lingering::Always => true,
-            Lingering::On => {
-                let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
-                body || unread || refused == Some(494)
-            }
-            Lingering::Off => false,
+        // What serving takes is given back before the next request is waited for.
+        let idle = match Box::pin(one(worker, built, &mut turn)).await {
+            After::Next(idle) => idle,
+            After::End(linger) => return linger,
         };
-        return (lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout));
+        turn.first = false;
+        turn.pipelined = !client.input.borrow().is_empty();
+        if !turn.pipelined && !wait(worker, client, idle).await {
+            return None;
+        }
     }
+}
+
+/// Where a connection stands when a request begins.
+struct Turn {
+    /// Whether it is the first.
+    first: bool,
+    /// Whether it came before the one before it was answered.
+    pipelined: bool,
+    /// Whether Nagle's algorithm is off.
+    nodelay: bool,
+}
+
+/// What comes after a request.
+enum After {
+    /// The next one, within this time.
+    Next(Duration),
+    /// The connection's end.
+    End(Option<Linger>),
+}
+
+/// Serves one request.
+async fn one(worker: &Rc<Worker>, built: build::Built, turn: &mut Turn) -> After {
+    let (mut request, server, refused) = built;
+    let client = Rc::clone(&request.client);
+    request.pipelined = turn.pipelined;
+    let (response, location) = phases::serve(&mut request, &server, refused).await;
+    let core = &location.loc.core;
+    // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
+    let several = !turn.first || !matches!(response.body, Body::Empty | Body::Full(_));
+    if several && core.tcp_nodelay && !std::mem::replace(&mut turn.nodelay, true) {
+        client.stream.set_nodelay(true);
+    }
+    // Who is told that this connection ends asks for nothing more on it.
+    request.keep_alive &= !worker.is_stopping();
+    let kept = respond(&mut request, response, &location, &server).await;
+    if kept && !worker.is_stopping() {
+        return After::Next(core.keepalive_timeout);
+    }
+    let unread = !request.body.is_done() || !client.input.borrow().is_empty();
+    let lingers = match core.lingering_close {
+        Lingering::Always => true,
+        Lingering::On => {
+            let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
+            body || unread || refused == Some(494)
+        }
+        Lingering::Off => false,
+    };
+    After::End((lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout)))
 }
 
 /// Waits for the next request on a kept connection; false when it ends first.
