@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, List, Local, many, on};
-use crate::conf::Field;
 use crate::http::escape::{self, Set};
 use crate::http::h1::write::field;
 use crate::http::{Flow, Known, Request, Value};
@@ -75,7 +74,7 @@ impl super::Module for Module {
             Ok(())
         }),
         many("grpc_set_header", SCOPES, 2..=2, |c, a| {
-            let value = Value::read(a.word(1), a)?;
+            let value = Value::defer(a.word(1), a)?;
             c.set_header.push((Bytes::copy_from_slice(a.word(0)), value));
             Ok(())
         }),
@@ -84,6 +83,7 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("grpc_", &[CONNECTING, REPLIES, NEXT_HTTP, SECURE], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        cx.know(conf.set_header.iter().map(|(_, value)| value))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let mut buffers = conf.upstream.buffers;
         buffers.size = buffers.size.max(conf.upstream.buffer_size);

@@ -54,6 +54,7 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "scgi")?;
+        cx.know(conf.params.iter().map(|param| &param.value))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,

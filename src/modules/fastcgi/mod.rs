@@ -89,6 +89,7 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         shared::check(&conf.upstream, "fastcgi")?;
+        cx.know(conf.params.iter().map(|param| &param.value))?;
         let pass = match &conf.pass.0 {
             None => None,
             Some(pass) => Some(Box::new(Passing {
