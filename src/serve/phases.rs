@@ -106,9 +106,9 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
         response.head.line = None;
     }
     response.head.location = response.head.location.or(request.location.take());
-    let carried = std::mem::take(&mut request.carried.headers);
-    for field in carried.iter() {
-        response.head.headers.push(field.name, field.value);
+    if !request.carried.headers.is_empty() {
+        let own = std::mem::replace(&mut response.head.headers, std::mem::take(&mut request.carried.headers));
+        own.iter().for_each(|field| response.head.headers.push(field.name, field.value));
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
