@@ -72,6 +72,17 @@ const TABLE: &[(&str, Act, u16, &str)] = &[
         502,
         "page",
     ),
+    ("closes behind the head", |s| say(s, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"), 200, ""),
+    ("closes before the first chunk", |s| say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), 200, ""),
+    (
+        "stalls behind the head",
+        |s| {
+            say(s, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+            stall(s);
+        },
+        200,
+        "",
+    ),
     ("closes inside the body", |s| say(s, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), 200, "abc"),
     ("sends more than it said", |s| say(s, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef"), 200, "abc"),
     ("sends a body with 204", |s| say(s, "HTTP/1.1 204 No Content\r\n\r\nabc"), 204, ""),

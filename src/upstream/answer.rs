@@ -228,6 +228,6 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
             _ => head.headers.push(field.name, field.value),
         }
     }
-    head.allow_ranges |= shared.conf.force_ranges;
+    (head.allow_ranges, head.single_range) = (shared.conf.force_ranges, shared.conf.force_ranges);
     head
 }
