@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::agent::Agent;
 use super::flow::Flow;
 use super::request::{Request, Version};
 use super::value::Value;
 use crate::conf::field::{Buffers, TempPath};
-use crate::conf::{List, Local};
+use crate::conf::{Bits, List, Local};
 use crate::net::ErrorLog;
 use crate::net::resolver::Resolver;
 
@@ -154,8 +155,7 @@ pub struct Core {
     pub keepalive_requests: u64,
     pub keepalive_time: Duration,
     pub keepalive_min_timeout: Duration,
-    pub keepalive_disable_msie6: bool,
-    pub keepalive_disable_safari: bool,
+    pub keepalive_disable: Bits,
     pub send_timeout: Duration,
     pub lingering_close: Lingering,
     pub lingering_time: Duration,
@@ -215,8 +215,7 @@ impl Default for Core {
             keepalive_requests: 1000,
             keepalive_time: seconds(3600),
             keepalive_min_timeout: Duration::ZERO,
-            keepalive_disable_msie6: true,
-            keepalive_disable_safari: false,
+            keepalive_disable: Bits::new(Agent::MSIE6),
             send_timeout: seconds(60),
             lingering_close: Lingering::On,
             lingering_time: seconds(30),

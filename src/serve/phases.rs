@@ -305,8 +305,9 @@ fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) 
 fn keep(request: &mut Request) {
     let core = request.core();
     let client = &request.client;
-    let msie6 = core.keepalive_disable_msie6 && request.method == Method::Post;
-    let safari = core.keepalive_disable_safari;
+    let disables = |agent| core.keepalive_disable.get() & agent != 0;
+    let msie6 = disables(Agent::MSIE6) && request.method == Method::Post;
+    let safari = disables(Agent::SAFARI);
     // The field is only looked at where it could matter.
     let disabled = || {
         (msie6 || safari)

@@ -12,7 +12,7 @@ use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem,
 use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, InFileOnly, Lingering, Tokens};
 use crate::http::mime::Types;
 use crate::http::request::Version;
-use crate::http::{Value, Variable};
+use crate::http::{Agent, Value, Variable};
 use crate::net::Level;
 use crate::upstream::resolver;
 use crate::http::host::Name;
@@ -116,14 +116,8 @@ impl super::Module for Module {
         on("keepalive_requests", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_requests)),
         on("keepalive_time", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_time)),
         on("keepalive_min_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_min_timeout)),
-        on("keepalive_disable", SCOPES, 1..=2, |c, a| {
-            let words: Vec<&[u8]> = a.words().collect();
-            for (at, word) in words.iter().enumerate() {
-                one_of(word, &[("none", ()), ("msie6", ()), ("safari", ())]).map_err(|problem| problem.at(at))?;
-            }
-            c.core.keepalive_disable_msie6 = words.contains(&&b"msie6"[..]);
-            c.core.keepalive_disable_safari = words.contains(&&b"safari"[..]);
-            Ok(())
+        many("keepalive_disable", SCOPES, 1..=2, |c, a| {
+            a.add(&mut c.core.keepalive_disable, &[("none", 0), ("msie6", Agent::MSIE6), ("safari", Agent::SAFARI)])
         }),
         on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.send_timeout)),
         on("lingering_close", SCOPES, 1..=1, |c, a| {
