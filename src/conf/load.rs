@@ -198,6 +198,11 @@ impl Loader<'_> {
                         out.extend(self.file(&path, &bytes, Some(at.end)));
                         continue;
                     }
+                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                        let problem = format!("pread() \"{}\" failed ({})", path.display(), os_error(&error));
+                        self.loaded.diags.push(Diag::general(problem, Some(at.name.span)));
+                        continue;
+                    }
                     Err(error) => cannot_open(&path, &error),
                 }
             };

@@ -68,7 +68,7 @@ pub struct ErrorPage {
 }
 
 /// What `server_tokens` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
     /// `nginx`.
     Off,
@@ -76,8 +76,6 @@ pub enum Tokens {
     On,
     /// With the build's name.
     Build,
-    /// This text; an empty one leaves the field out.
-    Custom(Value),
 }
 
 /// Whether request bodies that are read go to files whatever their size.
@@ -177,7 +175,7 @@ pub struct Core {
     pub log_subrequest: bool,
     pub recursive_error_pages: bool,
     pub post_action: Option<Bytes>,
-    pub early_hints: Vec<Value>,
+    pub early_hints: List<Value>,
     pub error_pages: List<ErrorPage>,
     pub server_tokens: Tokens,
     pub if_modified_since: IfModifiedSince,
@@ -237,7 +235,7 @@ impl Default for Core {
             log_subrequest: false,
             recursive_error_pages: false,
             post_action: None,
-            early_hints: Vec::new(),
+            early_hints: List::default(),
             error_pages: List::default(),
             server_tokens: Tokens::On,
             if_modified_since: IfModifiedSince::Exact,

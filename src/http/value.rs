@@ -158,6 +158,7 @@ fn variable<'a>(text: &'a [u8], id: &mut dyn FnMut(&str) -> VarId) -> Result<(Pa
         return Ok((Part::Capture(digit - b'0'), tail));
     }
     let (braced, text) = match text.split_first() {
+        Some((b'{', [])) => return Err(invalid()),
         Some((b'{', tail)) => (true, tail),
         _ => (false, text),
     };

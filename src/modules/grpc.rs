@@ -39,7 +39,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "grpc://", prefix: Prefix::May, uri: false, port: 80, secure: Some(("grpcs://", 443)) };
+const SCHEME: Scheme = Scheme { name: "grpc://", prefix: Prefix::May, uri: false, port: 0, secure: Some(("grpcs://", 0)) };
 const HIDDEN: [&str; 7] = [
     "Date",
     "Server",

@@ -123,7 +123,11 @@ impl super::Module for Module {
             p.env.push((parts.next().unwrap_or_default(), parts.next()));
             Ok(())
         }),
-        on("worker_connections", EVENTS, 1..=1, |p, a| a.set(&mut p.worker_connections)),
+        on("worker_connections", EVENTS, 1..=1, |p, a| {
+            let invalid = || Problem::new(format!("invalid number \"{}\"", text(a.word(0)))).at(0);
+            p.worker_connections = units::number(a.word(0)).ok_or_else(invalid)?;
+            Ok(())
+        }),
         on("use", EVENTS, 1..=1, |_, a| {
             let method = text(a.word(0));
             match &*method {

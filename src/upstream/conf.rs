@@ -361,7 +361,7 @@ impl Group {
 /// Rows of `upstream { }`.
 pub const GROUP: &[Directive<Group>] = &[
     many("server", Contexts::UPSTREAM, 1..=255, server),
-    on("zone", Contexts::UPSTREAM, 1..=2, zone),
+    many("zone", Contexts::UPSTREAM, 1..=2, zone),
     on("resolver", Contexts::UPSTREAM, 1..=255, |g, a| {
         g.resolver = Some(resolver::read(a)?);
         Ok(())

@@ -157,7 +157,7 @@ impl super::Module for Module {
             Ok(())
         }),
         // Resumption.
-        on("ssl_session_cache", SERVERS, 1..=2, |c, a| {
+        many("ssl_session_cache", SERVERS, 1..=2, |c, a| {
             c.sessions = Some(read::sessions(a)?);
             Ok(())
         }),
