@@ -143,7 +143,10 @@ impl<'a> Walk<'a> {
                     let mut conf = Conf::default();
                     self.plain(body(directive), Contexts::EVENTS, &mut conf);
                 }
-                _ => self.http(body(directive), root.inner()),
+                _ => {
+                    self.env.end = directive.block.as_ref().map(|block| block.close);
+                    self.http(body(directive), root.inner());
+                }
             }
         }
         self.blocks.root = root;
@@ -369,7 +372,8 @@ impl<'a> Walk<'a> {
         let Err(problem) = result else { return };
         let caret = problem.arg.and_then(|arg| item.args.get(arg)).map_or(item.name.span, |word| word.span);
         let sentence = problem.sentence(&text(&item.name.text));
-        self.diags.push(Diag::error(sentence, item.end, caret));
+        let line = self.env.end.filter(|_| problem.late).unwrap_or(item.end);
+        self.diags.push(Diag::error(sentence, line, caret));
     }
 }
 

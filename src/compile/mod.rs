@@ -79,6 +79,7 @@ pub fn compile(input: &Input) -> Output {
         temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
         transparent: false,
+        end: None,
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();

@@ -41,9 +41,16 @@ pub struct Env {
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others (`proxy_bind … transparent`).
     pub transparent: bool,
+    /// Where the `http` block ends, which is where nginx compares what its scopes inherit.
+    pub end: Option<Span>,
 }
 
 impl Env {
+    /// An error in what a scope inherits, with the caret at `caret`.
+    pub fn inherited(&self, problem: String, caret: Option<Span>) -> Diag {
+        Diag { line: self.end, ..Diag::general(problem, caret) }
+    }
+
     /// A path as nginx completes it: relative ones hang under the prefix.
     pub fn full_name(&self, path: &[u8]) -> PathBuf {
         absolute(&self.prefix, path)

@@ -57,7 +57,7 @@ impl Value {
     /// Compiles a word whose variables need only be known where a server or location has the value (`Seal::know`).
     pub fn defer(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
         let at = place(word, args);
-        Self::compile(word, &mut |name| args.env.names.mention(name, at))
+        Self::compile(word, &mut |name| args.env.names.mention(name, at)).map_err(Problem::late)
     }
 
     fn compile(text: &[u8], id: &mut dyn FnMut(&str) -> VarId) -> Result<Self, Problem> {

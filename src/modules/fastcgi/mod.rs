@@ -88,7 +88,7 @@ impl super::Module for Module {
         Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
-        shared::check(&conf.upstream, "fastcgi")?;
+        shared::check(&conf.upstream, "fastcgi", cx.env)?;
         cx.know(conf.params.iter().map(|param| &param.value))?;
         let pass = match &conf.pass.0 {
             None => None,

@@ -107,7 +107,7 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP, SECURE, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
-        shared::check(&conf.upstream, "proxy")?;
+        shared::check(&conf.upstream, "proxy", cx.env)?;
         cx.know(conf.set_header.iter().map(|(_, value)| value).chain(&conf.set_body))?;
         match conf.pass.0.clone() {
             Some(pass) => pass::seal(conf, &pass, cx).map(|loc| Some(Box::new(loc))),
