@@ -64,6 +64,9 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
+    if matches!(reply.head.length, Length::Headless) {
+        (request.version, request.keep_alive, head.status) = (Version::HTTP_09, false, 0);
+    }
     head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
     head.content_length = reply.head.content_length;
     if status == 101 {
@@ -225,6 +228,6 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
             _ => head.headers.push(field.name, field.value),
         }
     }
-    head.allow_ranges |= shared.conf.force_ranges;
+    (head.allow_ranges, head.single_range) = (shared.conf.force_ranges, shared.conf.force_ranges);
     head
 }

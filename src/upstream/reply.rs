@@ -36,7 +36,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         _ if bodiless => Framing::Length(0),
         Length::Known(length) => Framing::Length(length),
         Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
-        Length::UntilClose => Framing::UntilClose,
+        Length::UntilClose | Length::Headless => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
         Length::Framed(frames) => {
             let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
