@@ -1,11 +1,13 @@
 //! One client connection: requests one after the other, each answered before the next is looked at (RFC 9112 §9).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
+use super::runner::{self, Idle, Runner};
 use super::{Worker, answer, build, http2, phases, preface, secure};
 use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
@@ -96,9 +98,13 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
             Ok(head) => build::request(client, &listen, &head, started),
             Err((refusal, head)) => refuse(client, &listen, &head, refusal, started)?,
         };
-        // What serving takes is given back before the next request is waited for.
-        let idle = match Box::pin(one(worker, built, &mut turn)).await {
-            After::Next(idle) => idle,
+        let job = Job { worker: Rc::clone(worker), built, turn };
+        let new = || Runner::new(|job: Job| job.run());
+        let idle = match runner::run(&IDLE, new, job).await {
+            After::Next(idle, nodelay) => {
+                turn.nodelay = nodelay;
+                idle
+            }
             After::End(linger) => return linger,
         };
         turn.first = false;
@@ -109,7 +115,12 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
     }
 }
 
+thread_local! {
+    static IDLE: Idle<Job, After> = RefCell::default();
+}
+
 /// Where a connection stands when a request begins.
+#[derive(Clone, Copy)]
 struct Turn {
     /// Whether it is the first.
     first: bool,
@@ -121,40 +132,49 @@ struct Turn {
 
 /// What comes after a request.
 enum After {
-    /// The next one, within this time.
-    Next(Duration),
+    /// The next one, within this time; whether Nagle's algorithm is off.
+    Next(Duration, bool),
     /// The connection's end.
     End(Option<Linger>),
 }
 
-/// Serves one request.
-async fn one(worker: &Rc<Worker>, built: build::Built, turn: &mut Turn) -> After {
-    let (mut request, server, refused) = built;
-    let client = Rc::clone(&request.client);
-    request.pipelined = turn.pipelined;
-    let (response, location) = phases::serve(&mut request, &server, refused).await;
-    let core = &location.loc.core;
-    // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
-    let several = !turn.first || !matches!(response.body, Body::Empty | Body::Full(_));
-    if several && core.tcp_nodelay && !std::mem::replace(&mut turn.nodelay, true) {
-        client.stream.set_nodelay(true);
-    }
-    // Who is told that this connection ends asks for nothing more on it.
-    request.keep_alive &= !worker.is_stopping();
-    let kept = respond(&mut request, response, &location, &server).await;
-    if kept && !worker.is_stopping() {
-        return After::Next(core.keepalive_timeout);
-    }
-    let unread = !request.body.is_done() || !client.input.borrow().is_empty();
-    let lingers = match core.lingering_close {
-        Lingering::Always => true,
-        Lingering::On => {
-            let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
-            body || unread || refused == Some(494)
+/// A request to be served.
+struct Job {
+    worker: Rc<Worker>,
+    built: build::Built,
+    turn: Turn,
+}
+
+impl Job {
+    async fn run(self) -> After {
+        let Self { worker, built: (mut request, server, refused), turn } = self;
+        let client = Rc::clone(&request.client);
+        request.pipelined = turn.pipelined;
+        let (response, location) = phases::serve(&mut request, &server, refused).await;
+        let core = &location.loc.core;
+        // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
+        let several = !turn.first || !matches!(response.body, Body::Empty | Body::Full(_));
+        let nodelay = turn.nodelay || (several && core.tcp_nodelay);
+        if nodelay && !turn.nodelay {
+            client.stream.set_nodelay(true);
         }
-        Lingering::Off => false,
-    };
-    After::End((lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout)))
+        // Who is told that this connection ends asks for nothing more on it.
+        request.keep_alive &= !worker.is_stopping();
+        let kept = respond(&mut request, response, &location, &server).await;
+        if kept && !worker.is_stopping() {
+            return After::Next(core.keepalive_timeout, nodelay);
+        }
+        let unread = !request.body.is_done() || !client.input.borrow().is_empty();
+        let lingers = match core.lingering_close {
+            Lingering::Always => true,
+            Lingering::On => {
+                let body = request.content_length.is_some_and(|n| n > 0) || request.body.is_chunked();
+                body || unread || refused == Some(494)
+            }
+            Lingering::Off => false,
+        };
+        After::End((lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout)))
+    }
 }
 
 /// Waits for the next request on a kept connection; false when it ends first.
