@@ -272,7 +272,10 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let notes = || answer::tell(request);
     writer.notes = Some(&notes);
     writer.heeds_end = !request.upstream.ignores_abort;
-    let result = writer.send(out.into(), body, chunked).await;
+    let result = match body {
+        Body::Empty if !chunked => writer.send_whole(&out).await,
+        body => writer.send(out.into(), body, chunked).await,
+    };
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
         (Ok(()), Some(tunnel)) => {

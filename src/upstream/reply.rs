@@ -22,8 +22,20 @@ use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
 
-/// The body of a reply, read no faster than `rate`, and what becomes of its connection.
-pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
+/// How a body is read.
+#[derive(Clone, Copy, Default)]
+pub struct Manner {
+    /// No faster than this.
+    pub rate: Rate,
+    /// Whether there is none, whatever the head says.
+    pub bodiless: bool,
+    /// Whether what comes may wait for more on its way through.
+    pub buffered: bool,
+}
+
+/// The body of a reply, and what becomes of its connection.
+pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
+    let Manner { rate, bodiless, buffered } = manner;
     let conf = &shared.conf;
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
     let mut keep_alive = head.keep_alive;
@@ -40,7 +52,6 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         Length::Coded(coding) => Framing::Coded(coding),
         Length::Framed(frames) => {
             let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
-            let buffered = is_buffered(&head.headers, conf);
             return super::h2::body(*frames, end, shared, buffered);
         }
     };
@@ -59,7 +70,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
     let timeout = conf.read_timeout;
     let limit = Limit::default();
     let pace = Pace { rate, begun: clock::instant(), read: rest.len() as u64 };
-    let (flush, limits) = match is_buffered(&head.headers, conf) {
+    let (flush, limits) = match buffered {
         true => (Flush::Never, Some(Arc::clone(&shared.limits))),
         false => (Flush::Idle, None),
     };
