@@ -15,6 +15,7 @@ pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod host;
+pub mod hpack;
 pub mod identities;
 pub mod marks;
 pub mod matcher;

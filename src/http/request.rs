@@ -49,7 +49,7 @@ pub struct Client {
     /// Where it stands.
     pub stage: Stage,
     /// The stream of an HTTP/2 connection that this stands for.
-    pub h2: Option<super::h2::Side>,
+    pub h2: Option<Rc<super::h2::Stream>>,
     /// Counts it, unless it is a stream.
     pub open: Option<Open>,
 }

@@ -208,7 +208,7 @@ mod tests {
                     match item.decode(&mut buf).unwrap() {
                         Decoded::Data(bytes) => body.extend_from_slice(&bytes),
                         Decoded::Note(..) => notes += 1,
-                        Decoded::More => break,
+                        Decoded::More | Decoded::Trailers(_) => break,
                         Decoded::Done(reusable) => {
                             done = Some(reusable);
                             break;

@@ -4,7 +4,6 @@ pub mod addr;
 pub mod cidr;
 pub mod clock;
 pub mod counts;
-pub mod io;
 pub mod log;
 pub mod proxy_protocol;
 pub mod resolver;

@@ -43,8 +43,10 @@ pub fn request(client: &Rc<Client>, listen: &Arc<Listen>, head: &Head, started: 
         .and_then(|()| line(&mut request, listen, head, &mut server))
         .and_then(|()| fields(&mut request, listen, head, &mut server));
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
-    let refused =
-        filled.and_then(|()| check(&mut request)).err().map(|(status, log)| refuse(&mut request, status, &log));
+    let refused = filled
+        .and_then(|()| check(&mut request, listen, &server, head))
+        .err()
+        .map(|(status, log)| refuse(&mut request, status, &log));
     let refused = refused.or_else(|| insecure(&mut request, listen, &server));
     (request, server, refused)
 }
@@ -57,7 +59,7 @@ pub fn refused(
     started: Instant,
 ) -> (Box<Request>, Arc<Server>) {
     let mut request = blank(client, listen, head, started);
-    if request.line.is_empty() {
+    if request.line.is_empty() && client.h2.is_none() {
         let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
         request.line = head.bytes.slice(..end);
     }
@@ -96,7 +98,8 @@ fn insecure(request: &mut Request, listen: &Listen, server: &Server) -> Option<u
     Some(status)
 }
 
-fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
+/// Tells the log why a request is refused with `status`.
+pub fn refuse(request: &mut Request, status: u16, log: &str) -> u16 {
     if !log.is_empty() {
         let stage = if log.ends_with("request line") { "" } else { " while reading client request headers" };
         request.log(Level::Info, &format!("{log}{stage}"));
@@ -119,9 +122,9 @@ pub fn blank(client: &Rc<Client>, listen: &Listen, head: &Head, started: Instant
     request.line = line.map_or(Bytes::new(), |line| part(&line.line));
     request.method = Method::of(&method_name);
     request.method_name = method_name;
-    request.version = line.map_or(Version::HTTP_10, |line| {
-        Version(if line.version < 2000 { line.version.min(1001) } else { line.version })
-    });
+    let unknown = if client.h2.is_some() { Version::HTTP_20 } else { Version::HTTP_10 };
+    request.version =
+        line.map_or(unknown, |line| Version(if line.version < 2000 { line.version.min(1001) } else { line.version }));
     request.target = target;
     request.headers = Headers::over(head.bytes.clone(), head.fields.len());
     request.head_len = head.bytes.len() as u64;
@@ -264,7 +267,7 @@ fn twice(what: &str, request: &Request, known: Known) -> String {
 }
 
 /// What HTTP/2 has no fields for (RFC 9113 §8.2.2).
-fn frameless(request: &Request) -> Result<(), Refusal> {
+fn frameless(request: &Request, head: &Head) -> Result<(), Refusal> {
     let headers = &request.headers;
     let forbidden = [
         (Known::Connection, "Connection"),
@@ -285,11 +288,16 @@ fn frameless(request: &Request) -> Result<(), Refusal> {
     if request.host.is_empty() {
         return Err((400, "client sent neither \":authority\" nor \"Host\" header".to_owned()));
     }
+    let authority = head.line.as_ref().and_then(|line| line.host.as_ref());
+    let authority = authority.and_then(|span| head.bytes.get(span.start as usize..span.end as usize));
+    if authority.is_some() && authority != headers.get(Known::Host) {
+        return Err((400, "client sent \":authority\" and \"Host\" headers with different values".to_owned()));
+    }
     Ok(())
 }
 
 /// What nginx refuses once the whole head is there; otherwise how the body ends and whether the connection is kept.
-fn check(request: &mut Request) -> Result<(), Refusal> {
+fn check(request: &mut Request, listen: &Listen, server: &Server, head: &Head) -> Result<(), Refusal> {
     let error = |status, text: &str| Err((status, text.to_owned()));
     let mut seen = 0u128;
     for Field { known, .. } in request.headers.iter() {
@@ -300,7 +308,11 @@ fn check(request: &mut Request) -> Result<(), Refusal> {
         seen |= bit;
     }
     if request.version == Version::HTTP_20 {
-        frameless(request)?;
+        if !listen.http2 && !server.root.loc.v2.enabled {
+            let text = "client attempted to request the server name for which the negotiated protocol is disabled";
+            return error(421, text);
+        }
+        frameless(request, head)?;
     }
     let has_host = request.headers.get(Known::Host).is_some();
     if request.version > Version::HTTP_10 && !has_host {

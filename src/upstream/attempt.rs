@@ -67,7 +67,8 @@ pub async fn run<P: Protocol>(
             }
             drop(attempts);
             if fault.side == Side::Client {
-                request.log(Level::Info, &format!("{} while {}", report::LEFT, report::stage(fault.stage)));
+                let text = if let Cause::Protocol(text) = &fault.cause { text } else { report::LEFT };
+                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
             } else {
                 report::log(request, &fault, &at);
             }
@@ -120,9 +121,9 @@ async fn talk<P: Protocol>(
     progress.sent = true;
     if protocol.is_http2() {
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
-        let talking = h2::talk(line.shared, outgoing, request, &mut connection);
-        let head = watched(conf, &client, body_done, Stage::Head, talking).await?;
-        return Ok((head, BytesMut::new(), connection, connected));
+        let talking = h2::talk(line.shared, outgoing, request, &mut connection, progress);
+        let (head, rest) = watched(conf, &client, body_done, Stage::Head, talking).await?;
+        return Ok((head, rest, connection, connected));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
     let early = send(protocol, outgoing, request, &mut writer).await;

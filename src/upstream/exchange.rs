@@ -102,7 +102,7 @@ pub struct Failed {
     reused: bool,
     /// What was being done, in nginx's words.
     pub stage: &'static str,
-    /// The status where another server cannot help: the client left, or there is no connection to spare.
+    /// The status where another server cannot help: the client left or sends what it must not, or no connection is to spare.
     hopeless: Option<u16>,
 }
 
@@ -122,7 +122,12 @@ impl Failed {
         };
         let reused = progress.reused && progress.received == 0;
         let hopeless = match fault.side {
-            Side::Client => Some(499),
+            Side::Client => Some(match fault.cause {
+                Cause::Protocol(_) => 400,
+                Cause::TooLarge => 413,
+                Cause::TimedOut => 408,
+                _ => 499,
+            }),
             Side::Here => Some(500),
             Side::Upstream => None,
         };

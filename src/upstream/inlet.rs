@@ -46,11 +46,12 @@ async fn read(request: &mut Request) -> Result<(), u16> {
 
 /// The status to answer a body with that could not be read.
 fn refused(fault: &Fault, request: &Request) -> u16 {
+    let streams = request.client.h2.is_some();
     match (fault.side, &fault.cause) {
         (Side::Client, Cause::TooLarge) => {
             let (received, more) = request.body.excess.unwrap_or_default();
-            request
-                .log(Level::Error, &format!("client intended to send too large chunked body: {received}+{more} bytes"));
+            let size = if streams { (received + more).to_string() } else { format!("{received}+{more}") };
+            request.log(Level::Error, &format!("client intended to send too large chunked body: {size} bytes"));
             413
         }
         (Side::Client, Cause::TimedOut) => {
@@ -58,8 +59,12 @@ fn refused(fault: &Fault, request: &Request) -> u16 {
             408
         }
         (Side::Client, Cause::Protocol(text)) => {
-            request.log(Level::Error, text);
+            request.log(if streams { Level::Info } else { Level::Error }, text);
             400
+        }
+        (Side::Client, _) if streams => {
+            request.log(Level::Info, "client prematurely closed stream while reading client request body");
+            499
         }
         (Side::Client, _) => {
             request.log(Level::Info, "client prematurely closed connection");

@@ -37,13 +37,13 @@ pub struct Connection {
     /// Counts it.
     pub open: Open,
     /// Where it speaks HTTP/2.
-    pub h2: Option<Link>,
+    pub h2: Option<Rc<Link>>,
 }
 
 impl Connection {
     /// Whether it can still be used, after it was idle.
     fn is_usable(&self) -> bool {
-        self.h2.as_ref().map_or_else(|| self.stream.is_quiet(), Link::is_usable)
+        self.stream.is_quiet()
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a protocol brings to an exchange: how a request is sent, how the head of a reply is read, where its body ends.
 
+use std::task::{Context, Poll};
+
 use bytes::{Bytes, BytesMut};
 
-use super::h2::Frames;
 use crate::http::attempts::Url;
 use crate::http::h1::write::Writer;
 use crate::http::headers::Field;
-use crate::http::{Body, Cause, Headers, Request};
+use crate::http::{Body, Cause, Fault, Headers, Request};
 use crate::net::Level;
 
 /// A protocol as one request speaks it.
@@ -62,8 +63,6 @@ pub enum Length {
     Headless,
     /// As a coding of the protocol's own has it.
     Coded(Box<dyn Decode>),
-    /// In the frames of an HTTP/2 stream.
-    Framed(Box<Frames>),
 }
 
 /// A coding of bodies.
@@ -73,12 +72,19 @@ pub trait Decode {
 
     /// Whether the body may end with the connection.
     fn may_close(&self) -> bool;
+
+    /// Sends what it can of a request that goes on beside its reply; ready once all of it has left.
+    fn poll_send(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// What the next piece is.
 pub enum Decoded {
     /// Bytes of the body.
     Data(Bytes),
+    /// The fields behind the body.
+    Trailers(Headers),
     /// Something for the error log.
     Note(Level, String),
     /// Nothing as long as no more comes.

@@ -50,10 +50,6 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
         Length::UntilClose | Length::Headless => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
-        Length::Framed(frames) => {
-            let end = End { connection: Some(connection), keep_alive: head.keep_alive, choice, attempts, started };
-            return super::h2::body(*frames, end, shared, buffered);
-        }
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
     if let Framing::Length(length) = framing
@@ -235,7 +231,11 @@ impl Source for Stream {
     }
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>, queued: usize) {
-        let Some(limits) = self.limits.clone() else { return };
+        let Some(limits) = self.limits.clone() else {
+            // A failure shows itself again.
+            let _ = self.poll_send(cx);
+            return;
+        };
         let mut ahead = self.ahead.take().unwrap_or_default();
         ahead.read(cx, queued, &limits, self);
         self.ahead = Some(ahead);
@@ -285,6 +285,9 @@ impl Stream {
                 Ok(None) => {}
                 Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
             }
+            if let Poll::Ready(Err(fault)) = self.poll_send(cx) {
+                return Poll::Ready(Some(Err(fault)));
+            }
             match ready!(self.poll_read(cx, room)) {
                 Ok(0) if self.framing.may_close() => {
                     self.finish();
@@ -294,6 +297,14 @@ impl Stream {
                 Ok(_) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
+        }
+    }
+
+    /// Goes on with a request that is not sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match &mut self.framing {
+            Framing::Coded(coding) if !self.done => coding.poll_send(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -318,6 +329,10 @@ impl Stream {
                 Decoded::Data(bytes) => Ok(Some(bytes)),
                 Decoded::Note(level, text) => {
                     self.end.attempts.note(level, text);
+                    self.take()
+                }
+                Decoded::Trailers(fields) => {
+                    *self.end.attempts.trailers.borrow_mut() = fields;
                     self.take()
                 }
                 Decoded::More => Ok(None),

@@ -97,39 +97,47 @@ pub fn fields(buf: &mut BytesMut, mut next: usize, what: &str) -> Result<Option<
     Ok(Some(Fields { headers, bytes }))
 }
 
-/// How the body ends and whether the connection goes on (RFC 9112 §6.3, §9.3).
-fn frame(status: u16, version: u16, line: Bytes, headers: Headers, bodiless: bool) -> Result<ReplyHead, String> {
-    for (known, name) in [(Known::ContentLength, "Content-Length"), (Known::TransferEncoding, "Transfer-Encoding")] {
-        let mut values = headers.all(known);
-        if let (Some(first), Some(second)) = (values.next(), values.next()) {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let (first, second) = (text(first), text(second));
-            return Err(format!(
-                "upstream sent duplicate header line: \"{name}: {second}\", previous value: \"{name}: {first}\""
-            ));
+/// The length of a body that its fields tell, and whether it is chunked; one at most (RFC 9112 §6.3).
+pub fn lengths(headers: &Headers) -> Result<(Option<u64>, bool), String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let only = |known| {
+        let mut found = headers.iter().filter(|field| field.known == known);
+        let first = found.next();
+        match (first, found.next()) {
+            (Some(first), Some(second)) => Err(format!(
+                "upstream sent duplicate header line: \"{}: {}\", previous value: \"{}: {}\"",
+                text(second.name),
+                text(second.value),
+                text(first.name),
+                text(first.value)
+            )),
+            _ => Ok(first),
         }
-    }
-    let content_length = match headers.get(Known::ContentLength) {
-        Some(value) => match units::number(value) {
-            Some(length) => Some(length),
-            None => {
-                let text = String::from_utf8_lossy(value).into_owned();
-                return Err(format!("upstream sent invalid \"Content-Length\" header: \"Content-Length: {text}\""));
-            }
-        },
+    };
+    let (length, coding) = (only(Known::ContentLength)?, only(Known::TransferEncoding)?);
+    let length = match length.map(|field| units::number(field.value).ok_or(field)) {
+        Some(Err(field)) => {
+            let (name, value) = (text(field.name), text(field.value));
+            return Err(format!("upstream sent invalid \"Content-Length\" header: \"{name}: {value}\""));
+        }
+        Some(Ok(length)) => Some(length),
         None => None,
     };
-    let chunked = match headers.get(Known::TransferEncoding) {
-        Some(value) if value.eq_ignore_ascii_case(b"chunked") => true,
-        Some(value) => {
-            let text = String::from_utf8_lossy(value).into_owned();
-            return Err(format!("upstream sent unknown \"Transfer-Encoding\": \"{text}\""));
+    let chunked = match coding {
+        Some(field) if !field.value.eq_ignore_ascii_case(b"chunked") => {
+            return Err(format!("upstream sent unknown \"Transfer-Encoding\": \"{}\"", text(field.value)));
         }
-        None => false,
+        coding => coding.is_some(),
     };
-    if chunked && content_length.is_some() {
+    if chunked && length.is_some() {
         return Err("upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time".to_owned());
     }
+    Ok((length, chunked))
+}
+
+/// How the body ends and whether the connection goes on (RFC 9112 §6.3, §9.3).
+fn frame(status: u16, version: u16, line: Bytes, headers: Headers, bodiless: bool) -> Result<ReplyHead, String> {
+    let (content_length, chunked) = lengths(&headers)?;
     let says = |word: &[u8]| {
         let holds = |value: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
         headers.all(Known::Connection).any(holds)

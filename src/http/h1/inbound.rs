@@ -28,8 +28,8 @@ enum Framing {
     Length(u64),
     /// By its last chunk.
     Chunked(Decoder),
-    /// With its HTTP/2 stream; whether it comes without a length.
-    Stream(Incoming, bool),
+    /// With its HTTP/2 stream, after as many bytes as were announced.
+    Stream(Incoming, Option<u64>),
 }
 
 /// What was read ahead of its use.
@@ -74,10 +74,9 @@ impl Inbound {
         Self::new(client, Framing::Chunked(Decoder::new(false)), false)
     }
 
-    /// A body that an HTTP/2 stream carries; `announced` says whether its length is known.
-    pub fn stream(client: Rc<Client>, incoming: Incoming, announced: bool) -> Self {
-        let done = incoming.is_done();
-        Self::new(client, Framing::Stream(incoming, !announced && !done), done)
+    /// A body that an HTTP/2 stream carries; `length` is what was announced, or 0 where nothing follows the head.
+    pub fn stream(client: Rc<Client>, incoming: Incoming, length: Option<u64>, done: bool) -> Self {
+        Self::new(client, Framing::Stream(incoming, length), done)
     }
 
     fn new(client: Rc<Client>, framing: Framing, done: bool) -> Self {
@@ -117,7 +116,7 @@ impl Inbound {
         match &self.framing {
             Framing::Length(_) => false,
             Framing::Chunked(_) => true,
-            Framing::Stream(_, unknown) => *unknown,
+            Framing::Stream(_, length) => length.is_none(),
         }
     }
 
@@ -183,6 +182,9 @@ impl Inbound {
         if self.done {
             return Ok(());
         }
+        if let Framing::Stream(incoming, _) = &self.framing {
+            incoming.widen();
+        }
         let memory = if core.client_body_in_file_only == InFileOnly::Off { core.client_body_buffer_size } else { 0 };
         let mut held = BytesMut::new();
         while let Some(bytes) = self.next().await? {
@@ -205,6 +207,9 @@ impl Inbound {
 
     /// Takes what came of it already, about `most` bytes; true if that is all of it, which is kept then.
     pub async fn read_ready(&mut self, most: u64) -> Result<bool, Fault> {
+        if let Framing::Stream(incoming, length) = &self.framing {
+            incoming.bound(length.map_or(most, |length| most.min(length + 1)));
+        }
         self.welcome().await?;
         let taken = self.gather(most).await?;
         if !self.done {
@@ -291,10 +296,12 @@ impl Inbound {
             if let Framing::Stream(incoming, _) = &mut self.framing {
                 let next = ready!(incoming.poll_next(cx))?;
                 self.done = next.is_none() || incoming.is_done();
-                match next.filter(|bytes| !bytes.is_empty()) {
-                    Some(bytes) => return Poll::Ready(self.framed(bytes).map(Some)),
-                    None => continue,
+                let taken = self.framed(next.as_ref().map_or(0, Bytes::len) as u64);
+                if let (Err(_), Framing::Stream(incoming, _)) = (&taken, &self.framing) {
+                    incoming.stop();
+                    self.done = true;
                 }
+                return Poll::Ready(taken.map(|()| next));
             }
             if let Some(bytes) = self.buffered()? {
                 self.received += bytes.len() as u64;
@@ -313,15 +320,26 @@ impl Inbound {
         }
     }
 
-    /// Counts a piece of a stream, which may be one too many.
-    fn framed(&mut self, bytes: Bytes) -> Result<Bytes, Fault> {
-        let len = bytes.len() as u64;
-        if self.limit > 0 && self.received + len > self.limit {
+    /// Counts a piece of a stream: it may be one too many, or the last of too few.
+    fn framed(&mut self, len: u64) -> Result<(), Fault> {
+        let protocol = |text: String| Err(Fault::client(Stage::Body, Cause::Protocol(text)));
+        let Framing::Stream(_, length) = &self.framing else { return Ok(()) };
+        let received = self.received + len;
+        if length.is_some_and(|length| received > length) {
+            return protocol("client intended to send body data larger than declared".to_owned());
+        }
+        if length.is_none() && self.limit > 0 && received > self.limit {
             self.excess = Some((self.received, len));
             return Err(Fault::client(Stage::Body, Cause::TooLarge));
         }
-        self.received += len;
-        Ok(bytes)
+        self.received = received;
+        if let Some(length) = length.filter(|&length| self.done && received < length) {
+            let text = format!(
+                "client prematurely closed stream: only {received} out of {length} bytes of request body received"
+            );
+            return protocol(text);
+        }
+        Ok(())
     }
 
     /// What the connection's buffer holds of the body.

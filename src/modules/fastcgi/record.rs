@@ -291,7 +291,7 @@ mod tests {
                     match coding.decode(&mut buf).unwrap() {
                         Decoded::Data(bytes) => body.extend_from_slice(&bytes),
                         Decoded::Note(_, text) => notes += text.split('"').nth(1).unwrap_or_default().trim(),
-                        Decoded::More => break,
+                        Decoded::More | Decoded::Trailers(_) => break,
                         Decoded::Done(keep) => {
                             done = keep;
                             break;

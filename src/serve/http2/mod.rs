@@ -1,240 +1,326 @@
 //! An HTTP/2 connection: its streams, its limits and its end (RFC 9113, <https://nginx.org/en/docs/http/ngx_http_v2_module.html>).
 //!
-//! Frames, header compression and flow control are the `h2` crate's. Every stream is a request like any other.
+//! One task reads and writes; every stream is a request like any other, whose task puts its frames into the output itself.
+//! What all streams that are ready have to say leaves in one write.
 
 use std::cell::Cell;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
+use bytes::BytesMut;
 
+use self::head::Read;
+use self::input::Input;
 use super::Worker;
 use super::connection::Linger;
 use crate::http::Client;
 use crate::http::core::Lingering;
-use crate::http::h2::Bell;
-use crate::net::io::Io;
+use crate::http::h2::frame::{self, Code};
+use crate::http::h2::{Link, Stream, link};
+use crate::net::stream::make_room;
 use crate::net::timer::{Limit, within};
 use crate::net::{Level, clock};
 use crate::table::{Listen, Table};
 
+mod control;
 mod head;
+mod input;
 mod send;
 mod stream;
 
-/// Bytes of one response that wait to be written.
-const SEND_BUFFER: usize = 64 << 10;
-/// Bytes of a body that may be on their way once one is read. nginx opens the window of that stream; the library has one
-/// for all of them.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Bytes that all bodies of a connection may have before they are read: what nginx takes for 128 streams.
-const CONNECTION_WINDOW: u32 = 8 << 20;
-/// Streams that a client may give up at least, before it is called a flood.
-const PATIENCE: u64 = 100;
+/// Bytes that are read at once.
+const READ: usize = 16 << 10;
+/// Reads in a row before streams have their turn.
+const READS: usize = 4;
 /// How long a connection without a limit may last, so that whoever ends it can wake it.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
-/// What the streams of a connection share.
-struct Link {
-    worker: Rc<Worker>,
+/// What the streams of a connection know of it.
+pub struct Connection {
     client: Rc<Client>,
     listen: Arc<Listen>,
-    /// Streams under way.
-    active: Cell<u64>,
-    /// Streams that the client gave up.
-    abandoned: Cell<u64>,
-    /// Wakes the connection when a stream ends, and tells when one reads its body.
-    bell: Rc<Bell>,
-}
-
-/// A stream as long as it lives.
-struct Active(Rc<Link>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let link = &self.0;
-        link.active.set(link.active.get() - 1);
-        if link.active.get() == 0 {
-            link.client.stage.wait();
-        }
-        link.bell.wake();
-    }
+    link: Rc<Link>,
+    /// Whether the client was told that it ends.
+    goaway: Cell<bool>,
 }
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, listen: Arc<Listen>) -> Option<Linger> {
     let core = &listen.default.root.loc.core;
-    let io = Io::new(Rc::clone(&client.stream), std::mem::take(&mut *client.input.borrow_mut()));
     client.stream.set_nodelay(core.tcp_nodelay);
-    let table = worker.table();
-    let connection = within(core.server.client_header_timeout, builder(&listen).handshake(io)).await?.ok()?;
     let linger = match core.lingering_close {
         Lingering::Off => None,
         _ => Some((core.lingering_time, core.lingering_timeout)),
     };
-    let farewell = core.send_timeout;
-    let link = Rc::new(Link {
+    let timeout = core.send_timeout;
+    let link = Link::new();
+    let at = Rc::new(Connection { client: Rc::clone(client), listen, link, goaway: Cell::new(false) });
+    at.greet();
+    let mut run = Run {
         worker: Rc::clone(worker),
-        client: Rc::clone(client),
-        listen: Arc::clone(&listen),
-        active: Cell::new(0),
-        abandoned: Cell::new(0),
-        bell: Rc::default(),
-    });
-    let mut run =
-        Run { link, table, connection, leaving: false, open: false, idle: Limit::default(), forever: Limit::default() };
-    while let Some(event) = run.next().await {
-        match event {
-            Event::Stream(request, respond) => run.begin(*request, respond),
-            Event::Leave => {
-                run.leaving = true;
-                if run.is_busy() {
-                    run.connection.graceful_shutdown();
-                }
-            }
-            Event::Idle => break,
-        }
+        table: worker.table(),
+        input: Input::new(at.most()),
+        at,
+        written: 0,
+        idle_reads: 0,
+        waits: Limit::default(),
+        stalled: Limit::default(),
+        forever: Limit::default(),
+    };
+    let end = std::future::poll_fn(|cx| run.poll(cx)).await;
+    run.at.link.give_up();
+    if end == End::Closed {
+        return None;
     }
-    // What was sent last may need time to leave.
-    run.connection.abrupt_shutdown(Reason::NO_ERROR);
-    within(farewell, std::future::poll_fn(|cx| run.connection.poll_closed(cx))).await?.ok()?;
+    within(timeout, std::future::poll_fn(|cx| run.flush(cx))).await?.ok()?;
     linger
 }
 
-fn builder(listen: &Listen) -> h2::server::Builder {
-    let loc = &listen.default.root.loc;
-    let (http2, server) = (&loc.v2, &loc.core.server);
-    let large = server.large_client_header_buffers;
-    // Each field counts for 32 bytes more (RFC 9113 §6.5.2).
-    let fields = 32 * server.max_headers.min(1000);
-    let heads = large.number.saturating_mul(large.size).saturating_add(fields);
-    // nginx takes frames of any size in small pieces; here a frame is held whole.
-    let frame = heads.max(64 << 10).clamp(16 << 10, 1 << 20);
-    let window = http2.body_preread_size;
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(window)
-        .initial_connection_window_size(CONNECTION_WINDOW.max(window))
-        .max_frame_size(u32::try_from(frame).unwrap_or(1 << 20))
-        .max_concurrent_streams(http2.max_concurrent_streams)
-        .max_header_list_size(u32::try_from(heads).unwrap_or(u32::MAX))
-        .max_send_buffer_size(SEND_BUFFER);
-    builder
+impl Connection {
+    /// Streams that may be open.
+    fn most(&self) -> u32 {
+        self.listen.default.root.loc.v2.max_concurrent_streams
+    }
+
+    /// Bytes of a body that may come before it is read.
+    fn preread(&self) -> u32 {
+        self.listen.default.root.loc.v2.body_preread_size
+    }
+
+    /// Says what we are like.
+    fn greet(&self) {
+        let largest = u32::try_from(frame::MAX_FRAME_SIZE).unwrap_or(u32::MAX);
+        let settings = [
+            (frame::MAX_CONCURRENT_STREAMS, self.most()),
+            (frame::INITIAL_WINDOW_SIZE, self.preread()),
+            (frame::MAX_FRAME_SIZE_SETTING, largest),
+        ];
+        self.link.control(|out| frame::settings(out, &settings));
+        self.link.control(|out| frame::window_update(out, 0, frame::MAX_WINDOW - frame::WINDOW));
+    }
+
+    /// Tells the log about the connection.
+    fn log(&self, text: &str) {
+        let log = &self.listen.default.root.loc.core.error_log;
+        if log.takes(Level::Info) {
+            let peer = String::from_utf8_lossy(&self.client.peer_text);
+            let server = &self.listen.addr;
+            let text = format!("{text} while processing HTTP/2 connection, client: {peer}, server: {server}");
+            log.write(Level::Info, Some(self.client.number), &text);
+        }
+    }
+
+    /// Tells the log what ends the connection.
+    fn bad<T>(&self, code: Code, text: &str) -> Result<T, Code> {
+        self.log(text);
+        Err(code)
+    }
+
+    /// Tells the client that it ends after stream `last`.
+    fn go_away(&self, last: u32, code: Code) {
+        if !self.goaway.replace(true) {
+            self.link.control(|out| frame::goaway(out, last, code));
+        }
+    }
+
+    /// A stream was begun, which may be the last.
+    fn opened(&self, last: u32) {
+        let (client, core) = (&self.client, &self.listen.default.root.loc.core);
+        client.requests.set(client.requests.get() + 1);
+        client.stage.write();
+        if core.keepalive_timeout.is_zero()
+            || client.requests.get() >= core.keepalive_requests
+            || clock::since(client.started) > core.keepalive_time
+        {
+            self.go_away(last, Code::NO_ERROR);
+        }
+    }
+
+    /// Starts the task of a stream, whose fields have come.
+    fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read) {
+        let ended = stream.in_closed.get();
+        tokio::task::spawn_local(stream::run(Rc::clone(self), stream, read, ended));
+    }
 }
 
-enum Event {
-    /// A request.
-    Stream(Box<http::Request<RecvStream>>, SendResponse<Bytes>),
-    /// The configuration changed, or the worker stops.
-    Leave,
-    /// Nothing is under way, and nothing more is to be expected.
-    Idle,
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has left.
+    Closed,
+    /// The client was told, and may read what is on its way.
+    Told,
 }
 
 /// A connection as it runs.
 struct Run {
-    link: Rc<Link>,
+    worker: Rc<Worker>,
     /// The table it was opened under.
     table: Arc<Table>,
-    connection: Connection<Io, Bytes>,
-    /// Whether it takes no more streams.
-    leaving: bool,
-    /// Whether windows are wide: a body is or was read.
-    open: bool,
-    idle: Limit,
+    at: Rc<Connection>,
+    input: Input,
+    /// Octets of the output that have left.
+    written: usize,
+    /// Reads while no stream was open.
+    idle_reads: u64,
+    /// Runs while the client is to say something.
+    waits: Limit,
+    /// Runs while the client takes nothing.
+    stalled: Limit,
     forever: Limit,
 }
 
 impl Run {
-    /// What happens next; nothing at the end.
-    async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|cx| self.poll(cx)).await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        match self.connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok((request, respond)))) => {
-                return Poll::Ready(Some(Event::Stream(Box::new(request), respond)));
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let at = Rc::clone(&self.at);
+        at.link.hush();
+        let read = self.read(cx);
+        if let Err(end) = read {
+            return Poll::Ready(end);
+        }
+        if at.link.is_flooded() {
+            at.log("http2 flood detected");
+            return Poll::Ready(self.finish(Code::NO_ERROR));
+        }
+        let busy = self.is_busy();
+        if !busy {
+            at.client.stage.wait();
+        }
+        if self.worker.is_stopping() || !Arc::ptr_eq(&self.worker.table(), &self.table) {
+            if !busy {
+                return Poll::Ready(self.finish(Code::NO_ERROR));
             }
-            Poll::Ready(_) => return Poll::Ready(None),
-            Poll::Pending => {}
+            at.go_away(self.input.last, Code::NO_ERROR);
         }
-        let worker = &self.link.worker;
-        if !self.leaving && (worker.is_stopping() || !Arc::ptr_eq(&worker.table(), &self.table)) {
-            return Poll::Ready(Some(Event::Leave));
-        }
-        if self.leaving && !self.is_busy() {
-            return Poll::Ready(Some(Event::Idle));
-        }
-        if self.link.active.get() == 0 {
-            let core = &self.link.listen.default.root.loc.core;
-            let fresh = self.link.client.requests.get() == 0;
-            let limit = if fresh { core.server.client_header_timeout } else { core.keepalive_timeout };
-            if self.idle.poll_over(cx, limit).is_ready() {
-                return Poll::Ready(Some(Event::Idle));
+        match self.flush(cx) {
+            Poll::Ready(Ok(())) if at.goaway.get() && !busy => return Poll::Ready(End::Told),
+            Poll::Ready(Ok(())) => self.stalled.clear(),
+            Poll::Ready(Err(_)) => return Poll::Ready(End::Closed),
+            Poll::Pending => {
+                if self.stalled.poll_over(cx, at.listen.default.root.loc.core.send_timeout).is_ready() {
+                    return Poll::Ready(End::Closed);
+                }
             }
-        } else {
-            self.idle.clear();
+        }
+        if let Some(end) = self.wait(cx, busy) {
+            return Poll::Ready(end);
         }
         let _ = self.forever.poll_over(cx, FOREVER);
-        if !self.open && self.link.bell.is_rung() {
-            // While the client owes an answer to the settings before, these must wait.
-            self.open = self.open_window();
-        }
-        self.link.bell.listen(cx);
+        at.link.listen(cx);
+        at.link.grant();
         Poll::Pending
     }
 
-    /// Whether a stream is under way or on its way out.
-    fn is_busy(&mut self) -> bool {
-        self.link.active.get() > 0 || self.connection.has_streams()
+    /// Whether a stream is under way.
+    fn is_busy(&self) -> bool {
+        !self.at.link.streams.borrow().is_empty()
     }
 
-    /// Makes windows wide, where they are not.
-    fn open_window(&mut self) -> bool {
-        let narrow = self.link.listen.default.root.loc.v2.body_preread_size < STREAM_WINDOW;
-        !narrow || self.connection.set_initial_window_size(STREAM_WINDOW).is_ok()
+    /// Tells the client that the connection ends.
+    fn finish(&self, code: Code) -> End {
+        self.at.go_away(self.input.last, code);
+        End::Told
     }
 
-    /// Starts the task of a stream.
-    fn begin(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let (client, listen) = (&self.link.client, &self.link.listen);
-        if self.leaving {
-            // It was sent before the client knew; another connection will take it.
-            respond.send_reset(Reason::REFUSED_STREAM);
-            return self.connection.graceful_shutdown();
-        }
-        let most = u64::from(listen.default.root.loc.v2.max_concurrent_streams);
-        if self.link.active.get() >= most {
-            // A stream that was reset still has its work to end.
-            return respond.send_reset(Reason::REFUSED_STREAM);
-        }
-        let (abandoned, all) = (self.link.abandoned.get(), client.requests.get());
-        if abandoned > most.max(PATIENCE) && 2 * abandoned > all {
-            // Streams that are begun to be reset cost the server more than the client (CVE-2023-44487).
-            let text = format!("http2 flood detected, client: {}", String::from_utf8_lossy(&client.peer_text));
-            listen.default.root.loc.core.error_log.write(Level::Info, Some(client.number), &text);
-            return self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        }
-        if head::is_too_large(&request, &listen.default.root.loc.core.server) {
-            return self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        }
-        client.requests.set(client.requests.get() + 1);
-        client.stage.write();
-        let core = &listen.default.root.loc.core;
-        self.leaving = core.keepalive_timeout.is_zero()
-            || client.requests.get() >= core.keepalive_requests
-            || clock::since(client.started) > core.keepalive_time;
-        self.link.active.set(self.link.active.get() + 1);
-        let active = Active(Rc::clone(&self.link));
-        tokio::task::spawn_local(async move {
-            if !stream::run(&active.0, request, respond).await {
-                active.0.abandoned.set(active.0.abandoned.get() + 1);
+    /// Reads and takes what has come.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let at = Rc::clone(&self.at);
+        let mut input = at.client.input.borrow_mut();
+        self.input.fresh = 0;
+        self.input.advance(&at, &mut input).map_err(|code| self.finish(code))?;
+        for _ in 0..READS {
+            make_room(&mut input, READ);
+            let n = match at.client.stream.poll_read(cx, &mut input, READ) {
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(_)) => return Err(End::Closed),
+                Poll::Pending => {
+                    if input.is_empty() && !self.is_busy() {
+                        // A silent connection owns no buffer.
+                        *input = BytesMut::new();
+                    }
+                    return Ok(());
+                }
+            };
+            if n == 0 {
+                if self.input.is_partial(&input) || self.is_busy() {
+                    at.log("client prematurely closed connection");
+                }
+                return Err(End::Closed);
             }
-        });
+            at.link.count(n, 0);
+            if !self.is_busy() {
+                self.idle_reads += 1;
+                if self.idle_reads > 10 * at.listen.default.root.loc.core.keepalive_requests {
+                    at.log("http2 flood detected");
+                    return Err(self.finish(Code::NO_ERROR));
+                }
+            }
+            self.input.advance(&at, &mut input).map_err(|code| self.finish(code))?;
+        }
+        // There may be more, for which nobody else would wake this task.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Writes what waits to leave.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let link = &self.at.link;
+        loop {
+            let mut out = link.out.borrow_mut();
+            let rest = out.get(self.written..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match self.at.client.stream.poll_write(cx, &[IoSlice::new(rest)]) {
+                Poll::Ready(written) => {
+                    self.written += written?;
+                    self.stalled.clear();
+                }
+                Poll::Pending => {
+                    if self.written >= link::ENOUGH / 2 {
+                        out.drain(..self.written);
+                        self.written = 0;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.written = 0;
+        link.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the connection where the client says nothing for too long.
+    fn wait(&mut self, cx: &mut Context<'_>, busy: bool) -> Option<End> {
+        let at = Rc::clone(&self.at);
+        let core = &at.listen.default.root.loc.core;
+        if busy && !self.input.in_block() {
+            self.waits.clear();
+            return None;
+        }
+        let fresh = at.client.requests.get() == 0;
+        let limit = if fresh || busy { core.server.client_header_timeout } else { core.keepalive_timeout };
+        ready_only(self.waits.poll_over(cx, limit))?;
+        if busy {
+            at.log("client timed out (110: Connection timed out)");
+            self.input.give_up_block();
+            self.waits.clear();
+            return None;
+        }
+        if self.input.is_partial(&at.client.input.borrow()) {
+            at.log("client timed out (110: Connection timed out)");
+            return Some(self.finish(Code::PROTOCOL_ERROR));
+        }
+        Some(self.finish(Code::NO_ERROR))
+    }
+}
+
+fn ready_only(poll: Poll<()>) -> Option<()> {
+    match poll {
+        Poll::Ready(()) => Some(()),
+        Poll::Pending => None,
     }
 }

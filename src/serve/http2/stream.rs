@@ -1,133 +1,195 @@
 //! One stream: a request from its head to its log line (RFC 9113 §8.1).
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::HeaderMap;
-
-use super::Link;
-use super::head::{self, Bad};
+use super::Connection;
+use super::head::Read;
 use super::send::Sender;
 use crate::http::fields::{self, Sink};
-use crate::http::flow::{Cause, Fault};
+use crate::http::flow::{Cause, Fault, Stage};
 use crate::http::h1::Inbound;
-use crate::http::h2::{Incoming, Side, append};
+use crate::http::h2::frame::Code;
+use crate::http::h2::{End, Incoming, Link, Stream};
 use crate::http::{Body, Request, Response};
+use crate::net::timer::within;
 use crate::net::{Level, clock};
 use crate::serve::{answer, build, phases};
-use crate::table::{Listen, Location, Server};
+use crate::table::{Location, Server};
 
-/// Serves a request; false where the client did not wait for all of its answer.
-pub async fn run(link: &Link, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) -> bool {
-    let (listen, connection) = (&link.listen, &link.client);
-    let started = clock::instant();
-    let (parts, body) = request.into_parts();
-    let client = Rc::new(connection.on_stream(Side::new(respond)));
-    let (head, bad) = head::head(&parts, &listen.default.root.loc.core.server);
-    let (mut request, server, refused) = build::request(&client, listen, &head, started);
-    let refused = refuse(&mut request, &server, listen, bad).or(refused);
-    let incoming = Incoming::new(body, Rc::clone(&link.bell));
-    let refused = if refused.is_none() && incoming.is_done() && request.content_length.is_some_and(|len| len > 0) {
-        request.log(Level::Info, "client prematurely closed stream");
-        Some(400)
+/// A stream as long as its request lasts.
+pub struct Open {
+    stream: Rc<Stream>,
+    /// What the client is told where its answer does not end.
+    code: Cell<Code>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.stream.close(self.code.get());
+    }
+}
+
+/// Serves a request; `ended` tells that it has no body.
+pub async fn run(connection: Rc<Connection>, stream: Rc<Stream>, read: Read, ended: bool) {
+    let open = Open { stream: Rc::clone(&stream), code: Cell::new(Code::INTERNAL_ERROR) };
+    let (mut request, server, refused) = begin(&connection, &stream, read, ended);
+    let (response, location) = phases::serve(&mut request, &server, refused).await;
+    answer(&open, &mut request, response, &location, &server).await;
+}
+
+/// Makes a request of a head.
+fn begin(connection: &Connection, stream: &Rc<Stream>, read: Read, ended: bool) -> build::Built {
+    let (listen, started) = (&connection.listen, clock::instant());
+    let client = Rc::new(connection.client.on_stream(Rc::clone(stream)));
+    let (mut request, server, refused) = match read.bad {
+        None => build::request(&client, listen, &read.head, started),
+        Some((status, text)) => {
+            let (mut request, server) = build::refused(&client, listen, &read.head, started);
+            build::refuse(&mut request, status, &text);
+            (request, server, Some(status))
+        }
+    };
+    for note in read.notes {
+        request.log(Level::Info, &format!("{note} while reading client request headers"));
+    }
+    let incoming = Incoming::new(Rc::clone(stream));
+    let length = request.content_length.or(ended.then_some(0));
+    let refused = if refused.is_none() && ended && length.is_some_and(|length| length > 0) {
+        Some(build::refuse(&mut request, 400, "client prematurely closed stream"))
     } else {
         refused
     };
-    let announced = request.content_length.is_some();
-    request.body = Inbound::stream(Rc::clone(&client), incoming, announced);
-    let (response, location) = phases::serve(&mut request, &server, refused).await;
-    answer(&mut request, response, &location, &server).await;
-    request.sent.complete
-}
-
-/// What HTTP/2 requests are refused for before all else.
-fn refuse(request: &mut Request, server: &Server, listen: &Listen, bad: Option<Bad>) -> Option<u16> {
-    let loc = &server.root.loc;
-    if !listen.http2 && !loc.v2.enabled {
-        request.log(
-            Level::Info,
-            "client attempted to request the server name for which the negotiated protocol is disabled",
-        );
-        return Some(421);
-    }
-    let Bad(status, text) = bad?;
-    request.log(Level::Info, text);
-    Some(status)
+    request.head_len = read.size as u64;
+    request.body = Inbound::stream(client, incoming, length, ended);
+    (request, server, refused)
 }
 
 /// Sends a response and logs the request.
-async fn answer(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) {
+async fn answer(
+    open: &Open,
+    request: &mut Request,
+    response: Response,
+    location: &Arc<Location>,
+    server: &Arc<Server>,
+) {
     let Response { mut head, mut body } = response;
-    let client = Rc::clone(&request.client);
-    let Some(side) = &client.h2 else { return };
+    let stream = &open.stream;
     if answer::is_silence(head.status) || head.status == 408 {
-        side.reset(if head.status == 408 { Reason::PROTOCOL_ERROR } else { Reason::INTERNAL_ERROR });
+        if head.status == 408 {
+            open.code.set(Code::PROTOCOL_ERROR);
+        }
         request.sent.head = head.into();
+        tell_end(stream, request);
         return location.loc.log(request);
     }
     answer::trim(request, &mut head, &mut body);
     let bodiless = request.method == crate::http::Method::Head || matches!(head.status, 204 | 304);
     let trailers = head.trailers && !bodiless;
-    let mut out = Fields { map: HeaderMap::with_capacity(16), size: 16 };
-    fields::write(request, &mut head, &mut out, |_| {});
-    let status = head.status;
-    request.sent.head_bytes = out.size;
-    request.sent.bytes = out.size;
-    request.sent.head = head.into();
     let end = body.is_empty() && !trailers;
-    let result = match side.answer(status, out.map, end) {
-        Ok(stream) if !end => send(request, location, stream, body, trailers).await,
-        Ok(_) => Ok(()),
-        Err(fault) => Err(fault),
-    };
+    let mut result = room(stream, location).await;
+    if result.is_ok() {
+        stream.head(end, |link, out| {
+            let mut fields = Fields { link, out };
+            link.encoder.borrow_mut().status(fields.out, head.status);
+            fields::write(request, &mut head, &mut fields, |_| {});
+        });
+    }
+    request.sent.head = head.into();
+    let mut payload = 0;
+    if result.is_ok() && !end {
+        (payload, result) = send(stream, request, location, body, trailers).await;
+    }
+    request.sent.bytes = stream.sent.get();
+    request.sent.head_bytes = stream.sent.get().saturating_sub(payload);
     request.sent.complete = result.is_ok();
     if let Err(fault) = &result {
-        answer::report(request, fault, &client.stream, false);
-        side.reset(match fault.cause {
-            Cause::TimedOut => Reason::PROTOCOL_ERROR,
-            _ => Reason::INTERNAL_ERROR,
-        });
+        if matches!(fault.cause, Cause::TimedOut) {
+            open.code.set(Code::PROTOCOL_ERROR);
+        }
+        tell_end(stream, request);
+        answer::report(request, fault, &request.client.stream.clone(), false);
     }
     answer::log(request, server, location).await;
 }
 
-/// Sends a body and what follows it.
+/// Waits until a head may be sent.
+async fn room(stream: &Rc<Stream>, location: &Location) -> Result<(), Fault> {
+    let room = std::future::poll_fn(|cx| stream.poll_room(cx, 0));
+    match within(location.loc.core.send_timeout, room).await {
+        Some(room) => room.map(|_| ()),
+        None => Err(Fault::client(Stage::Send, Cause::TimedOut)),
+    }
+}
+
+/// Sends a body and what follows it; returns how many bytes of it left as well.
 async fn send(
-    request: &mut Request,
+    stream: &Rc<Stream>,
+    request: &Request,
     location: &Arc<Location>,
-    stream: h2::SendStream<Bytes>,
     body: Body,
     trailers: bool,
-) -> Result<(), Fault> {
+) -> (u64, Result<(), Fault>) {
     let core = &location.loc.core;
-    let rate = answer::rate(request, core);
     let notes = || answer::tell(request);
-    let mut sender = Sender::new(stream, core.send_timeout, rate, location.loc.v2.chunk_size, &notes);
+    let mut sender = Sender {
+        stream,
+        timeout: core.send_timeout,
+        rate: answer::rate(request, core),
+        chunk: location.loc.v2.chunk_size,
+        started: clock::instant(),
+        sent: 0,
+        notes: &notes,
+    };
     let own = || {
         location.loc.trailers(request);
         request.sent.trailers.borrow().clone()
     };
     let result = sender.send(body, trailers, own).await;
-    let sent = sender.sent;
-    request.sent.bytes += sent;
-    result
+    (sender.sent, result)
 }
 
-/// Fields as the library takes them, and their size in bytes.
-struct Fields {
-    map: HeaderMap,
-    size: u64,
+/// Tells the log how the client ended the stream, if it did.
+fn tell_end(stream: &Stream, request: &Request) {
+    let Some(End::Client(code)) = stream.end.get() else { return };
+    let id = stream.id;
+    let text = match code {
+        Code::CANCEL => format!("client canceled stream {id}"),
+        Code::INTERNAL_ERROR => format!("client terminated stream {id} due to internal error"),
+        Code(code) => format!("client terminated stream {id} with status {code}"),
+    };
+    request.log(Level::Info, &text);
 }
 
-impl Sink for Fields {
+/// Fields on their way into frames.
+struct Fields<'a> {
+    link: &'a Link,
+    out: &'a mut Vec<u8>,
+}
+
+impl Sink for Fields<'_> {
     fn field(&mut self, name: &[u8], value: &[&[u8]]) {
-        self.size += (name.len() + value.iter().map(|part| part.len()).sum::<usize>()) as u64;
+        if is_hop(name) {
+            return;
+        }
+        let mut encoder = self.link.encoder.borrow_mut();
         match value {
-            [one] => append(&mut self.map, name, one),
-            parts => append(&mut self.map, name, &parts.concat()),
+            [one] => encoder.field(self.out, name, one),
+            parts => encoder.field(self.out, name, &parts.concat()),
         }
     }
+}
+
+/// Whether HTTP/2 has no field of this name (§8.2.2).
+fn is_hop(name: &[u8]) -> bool {
+    let hop: &[u8] = match name.len() {
+        7 => b"upgrade",
+        10 if name.first().is_some_and(|c| c.eq_ignore_ascii_case(&b'c')) => b"connection",
+        10 => b"keep-alive",
+        16 => b"proxy-connection",
+        17 => b"transfer-encoding",
+        _ => return false,
+    };
+    name.eq_ignore_ascii_case(hop)
 }

@@ -1,51 +1,77 @@
 //! From a request's head as HTTP/1 has it to HTTP/2's fields (RFC 9113 §8.3.1).
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use crate::http::hpack::Encoder;
 
-/// The fields; nothing where HTTP/2 cannot express them.
-pub fn request(head: &[u8]) -> Option<Request<()>> {
+/// The longest name or value that nginx sends, in bytes.
+const LONGEST: usize = 127 + (1 << 21) - 1;
+
+/// Appends the fields of a request to `out`. The error is nginx's sentence.
+pub fn write(out: &mut Vec<u8>, encoder: &mut Encoder, head: &[u8], secure: bool) -> Result<(), &'static str> {
     let mut lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let mut words = lines.next()?.splitn(2, |&b| b == b' ');
-    let method = Method::from_bytes(words.next()?).ok()?;
-    let rest = words.next()?;
-    let target = rest.get(..memchr::memrchr(b' ', rest)?)?;
-    let (mut map, mut authority) = (HeaderMap::new(), None);
-    for line in lines.filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-        let value = value.strip_prefix(b": ").or_else(|| value.strip_prefix(b":"))?;
-        let name = HeaderName::from_bytes(name).ok()?;
-        match name.as_str() {
-            "host" => authority = Some(Authority::try_from(value).ok()?),
-            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {}
-            _ => {
-                map.append(name, HeaderValue::from_bytes(value).ok()?);
-            }
+    let line = lines.next().unwrap_or_default();
+    let (method, rest) = cut(line, memchr::memchr(b' ', line));
+    let (target, _) = cut(rest, memchr::memrchr(b' ', rest));
+    let fields = lines.filter_map(|line| {
+        let (name, value) = cut(line, Some(memchr::memchr(b':', line)?));
+        Some((name, value.strip_prefix(b" ").unwrap_or(value)))
+    });
+    let host = fields.clone().find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map_or(&b""[..], |(_, host)| host);
+    for (text, words) in
+        [(method, "too long http2 method"), (target, "too long http2 URI"), (host, "too long http2 host")]
+    {
+        if text.len() > LONGEST {
+            return Err(words);
         }
     }
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = authority;
-    parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
-    let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.version_mut() = http::Version::HTTP_2;
-    *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    *request.headers_mut() = map;
-    Some(request)
+    encoder.field(out, b":method", method);
+    encoder.field(out, b":scheme", if secure { b"https" } else { b"http" });
+    encoder.field(out, b":path", target);
+    encoder.field(out, b":authority", host);
+    for (name, value) in fields.filter(|(name, _)| !is_dropped(name)) {
+        if name.len() > LONGEST {
+            return Err("too long http2 header name");
+        }
+        if value.len() > LONGEST {
+            return Err("too long http2 header value");
+        }
+        encoder.field(out, name, value);
+    }
+    Ok(())
+}
+
+/// The text around the byte at this place; all of it where there is none.
+fn cut(text: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
+    let at = at.unwrap_or(text.len());
+    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
+}
+
+/// Whether HTTP/2 has no such field (§8.2.2), or has it elsewhere.
+fn is_dropped(name: &[u8]) -> bool {
+    const DROPPED: [&str; 6] = ["host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::hpack::Decoder;
 
     #[test]
     fn heads_become_fields() {
-        let head = b"POST /a?b HTTP/1.1\r\nHost: h:80\r\nConnection: close\r\nX-A: 1\r\nx-a: 2\r\n\r\n";
-        let request = request(head).unwrap();
-        assert_eq!((request.method().as_str(), request.uri().to_string()), ("POST", "http://h:80/a?b".to_owned()));
-        let values: Vec<_> = request.headers().get_all("x-a").iter().collect();
-        assert_eq!(values, ["1", "2"]);
-        assert_eq!(request.headers().len(), 2);
+        let head = b"POST /a?b HTTP/1.1\r\nHost: h:80\r\nConnection: close\r\nX-A: 1\r\nx-a: \r\n\r\n";
+        let mut out = Vec::new();
+        write(&mut out, &mut Encoder::default(), head, true).unwrap();
+        let mut text = String::new();
+        let mut add = |name: &[u8], value: &[u8]| {
+            text += &format!("{}={};", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        };
+        Decoder::new(0).decode(&out, &mut add).unwrap();
+        assert_eq!(text, ":method=POST;:scheme=https;:path=/a?b;:authority=h:80;x-a=1;x-a=;");
+    }
+
+    #[test]
+    fn long_values_are_refused() {
+        let head = [&b"GET / HTTP/1.1\r\nHost: a\r\nX: "[..], &vec![b'x'; LONGEST + 1], b"\r\n\r\n"].concat();
+        assert_eq!(write(&mut Vec::new(), &mut Encoder::default(), &head, false), Err("too long http2 header value"));
     }
 }
