@@ -1,6 +1,6 @@
 """Side by side with nginx: `compare.py PROGRAM` measures PROGRAM and each nginx found in turn and writes docs/BENCHMARKS.md.
 
-Needs wrk and taskset. `compare.py NGINX --nginx NGINX --dry` shows what the machine's noise is.
+Needs wrk, h2load and taskset. `compare.py NGINX --nginx NGINX --dry` shows what the machine's noise is.
 """
 
 import argparse
@@ -14,14 +14,15 @@ import subprocess
 import sys
 import tempfile
 
-from servers import Server, build, find_nginx, version
+from servers import Application, Server, build, find_nginx, version
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Name, place, connections, further options of wrk.
+# Name, place, connections, further options of wrk, or of h2load where the place is one of HTTP/2.
 ROWS = [
     ("proxied, small, 32 connections", "http /proxied/small", 32, []),
     ("proxied, small, 256 connections", "http /proxied/small", 256, []),
     ("proxied, 100 KB, 32 connections", "http /proxied/100k", 32, []),
+    ("uwsgi, small, 32 connections", "http /uwsgi/small", 32, []),
     ("file, 1 KB, 32 connections", "http /1k", 32, []),
     ("file, 100 KB, 32 connections", "http /100k", 32, []),
     ("file, 10 MB, 4 connections", "http /10m", 4, []),
@@ -33,13 +34,15 @@ ROWS = [
     ("TLS, file, 1 KB, 32 connections", "https /1k", 32, []),
     ("TLS, proxied, small, 32 connections", "https /proxied/small", 32, []),
     ("TLS, file, 100 KB, 32 connections", "https /100k", 32, []),
+    ("HTTP/2, file, 1 KB, 32 connections, 10 streams each", "h2 /1k", 32, ["-m10"]),
+    ("HTTP/2, proxied, small, 32 connections, 10 streams each", "h2 /proxied/small", 32, ["-m10"]),
 ]
 METHOD = """
 
 ## Method
 
-All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk and, for the proxied rows, a backend nginx share
-another core. Under TLS they show the same P-256 certificate; protocols, ciphers and tickets are the defaults. CPU is user and
+All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk (h2load for HTTP/2, under TLS) and, for the proxied
+rows, a backend nginx share another core; for uwsgi it is a process that answers and closes. Under TLS they show the same P-256 certificate; protocols, ciphers and tickets are the defaults. CPU is user and
 system time of the server's whole process tree. A figure is the median of the rounds; a ratio is this server's figure over
 nginx's within a round, then the median, and ± is half the range between rounds: the noise. Where the core was not busy, wrk was
 the limit and only the CPU columns compare the servers. How nginx was compiled matters: a build for size or with musl takes far
@@ -48,20 +51,23 @@ more CPU than Debian's, so a ratio against such a build flatters.
 
 
 def load(server, row, core, seconds):
-    """One run of wrk: requests a second, CPU microseconds a request, share of its core the server was busy."""
+    """One run of wrk or h2load: requests a second, CPU microseconds a request, share of its core the server was busy."""
     _, place, connections, options = row
     scheme, path = place.split()
-    url = f"{scheme}://127.0.0.1:{server.port if scheme == 'http' else server.secure}{path}"
-    wrk = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *options, url]
+    url = f"http://127.0.0.1:{server.port}{path}" if scheme == "http" else f"https://127.0.0.1:{server.secure}{path}"
+    tool = ["h2load", "-t1", f"-c{connections}", f"-D{seconds}"] if scheme == "h2" else None
+    tool = tool or ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     before = server.cpu()
-    said = subprocess.run(wrk, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["taskset", "-c", str(core), *tool, *options, url], capture_output=True, text=True, check=True).stdout
     used = server.cpu() - before
-    requests, lasted, unit = re.search(r"(\d+) requests in ([\d.]+)(s|m)", said).groups()
-    lasted = float(lasted) * (60 if unit == "m" else 1)
-    wrong = re.search(r"Non-2xx.*|Socket errors.*", said)
-    if wrong or requests == "0":
+    count, wrong = r"(\d+) requests in ", r"Non-2xx.*|Socket errors.*"
+    if scheme == "h2":
+        count, wrong = r"(\d+) succeeded", r"[1-9]\d* failed.*|[1-9]\d* [345]xx.*"
+    requests = int(re.search(count, said)[1])
+    wrong = re.search(wrong, said)
+    if wrong or not requests:
         sys.exit(f"{server.process.args}: {url}: {wrong[0] if wrong else 'no answer'}")
-    return int(requests) / lasted, used / int(requests) * 1e6, used / lasted
+    return requests / seconds, used / requests * 1e6, used / seconds
 
 
 def measure(servers, core, options):
@@ -137,7 +143,7 @@ def main():
     options.busy = os.getloadavg()[0]
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     references = [options.nginx] if options.nginx else find_nginx(target)
-    for needed, package in ((references, "nginx-light"), (shutil.which("wrk"), "wrk")):
+    for needed, package in ((references, "nginx-light"), (shutil.which("wrk"), "wrk"), (shutil.which("h2load"), "nghttp2-client")):
         if not needed:
             sys.exit(f"The benchmark needs the Debian package {package}.")
     programs = [options.program.resolve(), *references]
@@ -159,15 +165,17 @@ def run(programs, home, options):
     page = "".join(line.format(n, hex(n * 2654435761 % 2**32)) for n in range(800))
     (files / "page").write_text(page[: 50 << 10])
     cores = sorted(os.sched_getaffinity(0))
+    application = Application(cores[-1])
     started = [Server(programs[-1], "backend.conf", home / "backend", cores[-1], FILES=files)]
+    backends = {"BACKEND": started[0].port, "UWSGI": application.port}
     try:
         for n, program in enumerate(programs):
-            values = {"FILES": files, "BACKEND": started[0].port, "CERTS": ROOT / "fixtures/certs"}
+            values = {"FILES": files, "CERTS": ROOT / "fixtures/certs", **backends}
             started.append(Server(program, "nginx.conf", home / f"server{n}", cores[0], **values))
         servers = started[1:]
         return measure(servers, cores[-1], options), [server.memory() for server in servers]
     finally:
-        for server in started:
+        for server in [application, *started]:
             server.stop()
 
 

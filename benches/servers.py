@@ -1,5 +1,6 @@
 """Servers to be measured: found, started on one core, and asked the kernel about."""
 
+import multiprocessing
 import os
 import pathlib
 import re
@@ -41,10 +42,10 @@ def version(program):
     return (said.stdout + said.stderr).strip().removeprefix("nginx version: ")
 
 
-def keeps_upstreams(program):
-    """Does it keep connections to upstreams without being told (since 1.29.7)?"""
+def is_since(program, *release):
+    """Is it of this release or a later one?"""
     digits = version(program).split("/")[1].split()[0].split(".")
-    return tuple(map(int, digits)) >= (1, 29, 7)
+    return tuple(map(int, digits)) >= release
 
 
 def free_port():
@@ -52,6 +53,31 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Application:
+    """A process that answers whatever comes on a connection with the same page and closes, as uWSGI does, pinned to a core."""
+
+    def __init__(self, core):
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port = self.socket.getsockname()[1]
+        self.process = multiprocessing.Process(target=self._answer, args=(core,), daemon=True)
+        self.process.start()
+
+    def _answer(self, core):
+        os.sched_setaffinity(0, {core})
+        page = b"A small answer of some sixty bytes, as an API might give it.\n"
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(page)
+        while True:
+            connection, _ = self.socket.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head + page)
+
+    def stop(self):
+        """Ends it."""
+        self.process.terminate()
+        self.process.join()
 
 
 class Server:
@@ -63,7 +89,10 @@ class Server:
         text = (HERE / conf).read_text()
         for name, value in {"PORT": self.port, "SECURE": self.secure, "HOME": home, **values}.items():
             text = text.replace(f"%%{name}%%", str(value))
-        if not keeps_upstreams(program):
+        if not is_since(program, 1, 25, 1):
+            text = text.replace("ssl;\n        http2 on;", "ssl http2;")
+        if not is_since(program, 1, 29, 7):
+            # Later ones keep connections to upstreams without being told.
             text = text.replace("upstream backend {", "upstream backend {\n keepalive 32;")
             text = text.replace("proxy_pass ", 'proxy_http_version 1.1;\n proxy_set_header Connection "";\n proxy_pass ')
         (home / "nginx.conf").write_text(text)

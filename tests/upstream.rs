@@ -21,6 +21,8 @@ use kit::server::{Server, nginx_rs};
 struct Upstream {
     port: u16,
     connections: Arc<AtomicUsize>,
+    /// Those that have not ended.
+    open: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
 }
 
@@ -29,16 +31,21 @@ impl Upstream {
     fn start(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (counted, heard, answer) = (Arc::clone(&connections), Arc::clone(&requests), Arc::new(answer));
+        let count = || Arc::new(AtomicUsize::new(0));
+        let (connections, open, requests, answer) = (count(), count(), count(), Arc::new(answer));
+        let (counted, alive, heard) = (Arc::clone(&connections), Arc::clone(&open), Arc::clone(&requests));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counted.fetch_add(1, Ordering::SeqCst);
-                let (heard, answer) = (Arc::clone(&heard), Arc::clone(&answer));
-                thread::spawn(move || converse(stream, &heard, &*answer));
+                alive.fetch_add(1, Ordering::SeqCst);
+                let (alive, heard, answer) = (Arc::clone(&alive), Arc::clone(&heard), Arc::clone(&answer));
+                thread::spawn(move || {
+                    converse(stream, &heard, &*answer);
+                    alive.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { port, connections, requests }
+        Self { port, connections, open, requests }
     }
 
     fn named(name: &'static str) -> Self {
@@ -159,13 +166,12 @@ fn what_may_not_be_repeated_is_sent_once() {
 
 #[test]
 fn broken_heads_are_bad_gateways_with_nginx_words() {
-    let table: [(&'static [u8], &str); 5] = [
+    let table: [(&'static [u8], &str); 4] = [
         (b"", "upstream prematurely closed connection while reading response header from upstream"),
         (
             b"HTTP/1.1 200 OK\r\nContent-",
             "upstream prematurely closed connection while reading response header from upstream",
         ),
-        (b"garbage\r\n\r\n", "upstream sent no valid HTTP/1.0 header while reading response header from upstream"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "upstream sent invalid \"Content-Length\" header"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
@@ -179,6 +185,17 @@ fn broken_heads_are_bad_gateways_with_nginx_words() {
         let log = error_log(&dir);
         assert!(log.contains(want) && log.contains(", upstream: \"http://127.0.0.1:"), "{want}\n{log}");
     }
+}
+
+#[test]
+fn what_has_no_head_is_passed_on_as_it_is() {
+    let upstream = Upstream::start(|_| b"plain 9\r\n\r\nmore".to_vec());
+    let (dir, server) = front("headless", &format!("{};", at(&upstream)), "");
+    let response = get(server.port, "/").expect("a response");
+    assert_eq!((response.status, response.text().as_str()), (9, "more"));
+    assert!(
+        error_log(&dir).contains("upstream sent no valid HTTP/1.0 header while reading response header from upstream")
+    );
 }
 
 #[test]
@@ -228,6 +245,37 @@ fn connections_are_kept_and_replaced_when_they_die() {
         assert_eq!(get(server.port, "/").expect("a response").text(), "ok");
     }
     assert_eq!(closes.connections.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn connections_above_the_limit_are_kept_only_while_others_are_busy() {
+    let slow = || {
+        Upstream::start(|_| {
+            thread::sleep(Duration::from_millis(2));
+            reply(b"slow")
+        })
+    };
+    let upstream = slow();
+    let (_dir, server) = front("surplus", &format!("{}; keepalive 1;", at(&upstream)), "");
+    let ask = |times: usize| {
+        let mut connection = Connection::open(server.port).expect("a connection");
+        for _ in 0..times {
+            connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request sent");
+            assert_eq!(connection.read_response(false).expect("a response").text(), "slow");
+        }
+    };
+    thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| ask(50)))));
+    let connections = upstream.connections.load(Ordering::SeqCst);
+    assert!(connections < 100, "{connections} connections for 400 requests");
+    let few = || upstream.open.load(Ordering::SeqCst) <= 1;
+    assert!((0..100).any(|_| few() || (thread::sleep(Duration::from_millis(50)), false).1), "connections stay");
+    // Where nothing is under way the limit is kept at once.
+    let (a, b) = (slow(), slow());
+    let (_dir, server) = front("limit", &format!("{}; {}; keepalive 1;", at(&a), at(&b)), "");
+    for _ in 0..6 {
+        assert_eq!(get(server.port, "/").expect("a response").text(), "slow");
+    }
+    assert_eq!([&a, &b].map(|upstream| upstream.connections.load(Ordering::SeqCst)), [3, 3]);
 }
 
 #[test]

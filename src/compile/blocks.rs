@@ -101,6 +101,8 @@ pub struct Walk<'a> {
     error_log: Option<&'a Path>,
     /// What was found wrong.
     pub diags: Vec<Diag>,
+    /// What nginx finds wrong once all is read.
+    pub late: Vec<Diag>,
     /// What was gathered.
     pub blocks: Blocks,
 }
@@ -114,7 +116,7 @@ struct Reading {
 impl<'a> Walk<'a> {
     /// A walk that has seen nothing.
     pub fn new(rows: &'a Rows, env: &'a mut Env, error_log: Option<&'a Path>) -> Self {
-        Self { error_log, rows, env, diags: Vec::new(), blocks: Blocks::default() }
+        Self { error_log, rows, env, diags: Vec::new(), late: Vec::new(), blocks: Blocks::default() }
     }
 
     /// Lets the modules declare what every configuration has.
@@ -141,7 +143,10 @@ impl<'a> Walk<'a> {
                     let mut conf = Conf::default();
                     self.plain(body(directive), Contexts::EVENTS, &mut conf);
                 }
-                _ => self.http(body(directive), root.inner()),
+                _ => {
+                    self.env.end = directive.block.as_ref().map(|block| block.close);
+                    self.http(body(directive), root.inner());
+                }
             }
         }
         self.blocks.root = root;
@@ -225,14 +230,9 @@ impl<'a> Walk<'a> {
         if let Err(problem) = nests(&kind, &name, around) {
             self.report(Err(problem), directive);
         }
-        let twin = outer.locations.iter().any(|other| {
-            other.name == name
-                && std::mem::discriminant(&other.kind) == std::mem::discriminant(&kind)
-                && !matches!(kind, Kind::Regex(_))
-        });
-        if twin {
-            let problem = Problem::new(format!("duplicate location \"{}\"", text(&name)));
-            self.report(Err(problem), directive);
+        if outer.locations.iter().any(|other| other.name == name && twins(&other.kind, &kind)) {
+            let problem = format!("duplicate location \"{}\"", text(&name));
+            self.late.push(Diag::error(problem, directive.end, directive.name.span));
         }
         let mut conf = outer.conf.inner();
         let place = Place { name: name.clone(), is_regex: matches!(kind, Kind::Regex(_)), unnamed: false };
@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
         let mut inner = Vec::new();
         for item in items {
             if let Some(opens) = opens(&item.name.text, context) {
-                if self.well_formed(item, opens) {
+                if self.well_formed(item, opens) && self.stands_once(item, &inner) {
                     if item.name.text == b"if" {
                         let result = rewrite::open_if(&mut conf.rewrite, &mut Args::new(item, self.env));
                         self.report(result, item);
@@ -314,6 +314,16 @@ impl<'a> Walk<'a> {
             return false;
         }
         true
+    }
+
+    /// Whether a block of which there may be one is the first.
+    fn stands_once(&mut self, item: &Directive, inner: &[&Directive]) -> bool {
+        let once = matches!(item.name.text.as_slice(), b"http" | b"events" | b"limit_except");
+        let twice = once && inner.iter().any(|other| other.name.text == item.name.text);
+        if twice {
+            self.report(Err(Problem::tail("is duplicate")), item);
+        }
+        !twice
     }
 
     /// The row of a directive, once everything that does not depend on its meaning was found right.
@@ -362,7 +372,8 @@ impl<'a> Walk<'a> {
         let Err(problem) = result else { return };
         let caret = problem.arg.and_then(|arg| item.args.get(arg)).map_or(item.name.span, |word| word.span);
         let sentence = problem.sentence(&text(&item.name.text));
-        self.diags.push(Diag::error(sentence, item.end, caret));
+        let line = self.env.end.filter(|_| problem.late).unwrap_or(item.end);
+        self.diags.push(Diag::error(sentence, line, caret));
     }
 }
 
@@ -431,6 +442,12 @@ fn split_modifier(word: &[u8]) -> (&[u8], &[u8]) {
         _ => 0,
     };
     word.split_at_checked(len).unwrap_or((b"", word))
+}
+
+/// Whether two locations of one name are the same: the first of those with a pattern or an `@` is used.
+fn twins(one: &Kind, other: &Kind) -> bool {
+    let prefix = |kind: &Kind| matches!(kind, Kind::Prefix | Kind::Final);
+    matches!((one, other), (Kind::Exact, Kind::Exact)) || prefix(one) && prefix(other)
 }
 
 fn nests(kind: &Kind, name: &Bytes, around: Around<'_>) -> Result<(), Problem> {

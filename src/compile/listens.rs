@@ -33,6 +33,8 @@ struct Place {
     protocols: Protocols,
     explicit_default: bool,
     default: Arc<Server>,
+    /// The server that was put here last.
+    last: Arc<Server>,
     names: ServerNames<Arc<Server>>,
 }
 
@@ -41,7 +43,9 @@ pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>
     let mut places: Vec<Place> = Vec::new();
     for candidate in candidates {
         for listen in &candidate.listens {
-            for at in &listen.addrs {
+            let addrs = listen.addrs.iter().enumerate();
+            // A name may stand for an address twice.
+            for (_, at) in addrs.filter(|(index, at)| !listen.addrs.iter().take(*index).any(|other| other == *at)) {
                 add(&mut places, candidate, listen, at, env)?;
             }
         }
@@ -72,6 +76,9 @@ fn add(
 ) -> Result<(), Diag> {
     let error = |problem: String| Diag::error(problem, listen.at, listen.at);
     let index = match places.iter().position(|place| place.addr == *at) {
+        Some(index) if places.get(index).is_some_and(|place| Arc::ptr_eq(&place.last, &candidate.server)) => {
+            return Err(error(format!("a duplicate listen {at}")));
+        }
         Some(index) => index,
         None => {
             places.push(Place {
@@ -83,6 +90,7 @@ fn add(
                 protocols: Protocols::default(),
                 explicit_default: false,
                 default: Arc::clone(&candidate.server),
+                last: Arc::clone(&candidate.server),
                 names: ServerNames::default(),
             });
             places.len() - 1
@@ -106,6 +114,7 @@ fn add(
         place.explicit_default = true;
         place.default = Arc::clone(&candidate.server);
     }
+    place.last = Arc::clone(&candidate.server);
     place.proxy_protocol |= listen.proxy_protocol;
     place.http2 |= listen.http2;
     place.ssl |= listen.ssl;

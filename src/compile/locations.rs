@@ -106,7 +106,7 @@ impl Sealer<'_> {
                     nested: level.locations,
                 }),
                 None => {
-                    named.insert(block.name, payload);
+                    named.entry(block.name).or_insert(payload);
                 }
             }
         }

@@ -79,6 +79,7 @@ pub fn compile(input: &Input) -> Output {
         temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
         transparent: false,
+        end: None,
     };
     let globals = load::load_text("", input.globals.as_bytes(), &*input.files, &input.prefix);
     let rows = blocks::rows();
@@ -92,11 +93,14 @@ pub fn compile(input: &Input) -> Output {
     } else {
         walk.file(&loaded.items);
     }
-    let (mut diags, blocks) = (std::mem::take(&mut walk.diags), std::mem::take(&mut walk.blocks));
-    diags.extend(loaded.diags);
+    let (found, late) = (std::mem::take(&mut walk.diags), std::mem::take(&mut walk.late));
+    let blocks = std::mem::take(&mut walk.blocks);
+    let mut diags = loaded.diags;
+    diags.extend(found);
     diags.append(&mut env.warnings);
     diags.extend(variables::duplicates(&env));
     diags.sort_by_cached_key(|diag| (diag.line.is_none(), diag.line.map(|span| loaded.sources.order(span))));
+    diags.extend(late);
     diags.splice(0..0, globals.diags.into_iter().chain(early).map(|diag| Diag { line: None, caret: None, ..diag }));
     let mut table = None;
     if !diags.iter().any(|diag| diag.level == Level::Emerg) {

@@ -44,10 +44,11 @@ pub fn duplicates(env: &Env) -> Vec<Diag> {
 }
 
 /// Defines every name, or says which are unknown.
-pub fn define(main: &Main, env: &Env) -> Result<Definitions, Vec<Diag>> {
+pub fn define(main: &Main, env: &mut Env) -> Result<Definitions, Vec<Diag>> {
     let rows = Rows::new();
     let computed: HashMap<VarId, Arc<dyn Computed>> = modules::computed(main).into_iter().collect();
     let (mut definitions, mut problems, mut slots) = (Definitions::default(), Vec::new(), 0u16..);
+    let mut doubts = Vec::new();
     for (number, name) in env.names.all().iter().enumerate() {
         let id = VarId(u32::try_from(number).unwrap_or(u32::MAX));
         let mut slot = || slots.next().unwrap_or(u16::MAX);
@@ -58,14 +59,19 @@ pub fn define(main: &Main, env: &Env) -> Result<Definitions, Vec<Diag>> {
                 Definition::Builtin(row.builtin, suffix, row.set)
             }
             _ if name.slot => Definition::Slot(slot(), name.set),
-            _ => {
+            _ if name.needed => {
                 problems.push(unknown(&env.names, &rows, name));
                 continue;
+            }
+            _ => {
+                doubts.push((id, unknown(&env.names, &rows, name)));
+                Definition::Slot(slot(), false)
             }
         };
         definitions.list.push(definition);
         definitions.names.push(name.name.clone());
     }
+    doubts.into_iter().for_each(|(id, doubt)| env.names.doubt(id, doubt));
     if problems.is_empty() { Ok(definitions) } else { Err(problems) }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use parser::ast::{self, Span};
 
 use super::diag::{Diag, Problem};
-use super::field::Field;
+use super::field::{Field, one_of};
 use super::files::Files;
+use super::inherit::Bits;
 use super::load::Sources;
 use super::names::{Names, VarId};
 
@@ -40,9 +41,16 @@ pub struct Env {
     pub temp_paths: BTreeSet<PathBuf>,
     /// Whether something binds to addresses of others (`proxy_bind … transparent`).
     pub transparent: bool,
+    /// Where the `http` block ends, which is where nginx compares what its scopes inherit.
+    pub end: Option<Span>,
 }
 
 impl Env {
+    /// An error in what a scope inherits, with the caret at `caret`.
+    pub fn inherited(&self, problem: String, caret: Option<Span>) -> Diag {
+        Diag { line: self.end, ..Diag::general(problem, caret) }
+    }
+
     /// A path as nginx completes it: relative ones hang under the prefix.
     pub fn full_name(&self, path: &[u8]) -> PathBuf {
         absolute(&self.prefix, path)
@@ -147,6 +155,16 @@ impl<'a> Args<'a> {
         let word =
             self.take().ok_or_else(|| Problem::new("invalid number of arguments in \"%DIRECTIVE%\" directive"))?;
         *field = T::read(word, self).map_err(|problem| problem.at(at))?;
+        Ok(())
+    }
+
+    /// Adds the flags that the arguments name.
+    pub fn add(&mut self, field: &mut Bits, flags: &[(&str, u32)]) -> Result<(), Problem> {
+        for (at, word) in self.words().enumerate() {
+            if !field.add(one_of(word, flags).map_err(|problem| problem.at(at))?) {
+                self.warn(format!("duplicate value \"{}\"", text(word)));
+            }
+        }
         Ok(())
     }
 

@@ -33,22 +33,29 @@ pub struct Problem {
     tail: bool,
     /// The argument the caret belongs under; the name stands at `None`.
     pub arg: Option<usize>,
+    /// Whether nginx finds it where the `http` block ends.
+    pub late: bool,
 }
 
 impl Problem {
     /// A whole sentence.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { text: text.into(), tail: false, arg: None }
+        Self { text: text.into(), tail: false, arg: None, late: false }
     }
 
     /// A sentence that begins with `"name" directive `, for example `is duplicate`.
     pub fn tail(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { text: text.into(), tail: true, arg: None }
+        Self { text: text.into(), tail: true, arg: None, late: false }
     }
 
     /// The same with the caret under argument `arg` (the first is 0).
     pub fn at(self, arg: usize) -> Self {
         Self { arg: self.arg.or(Some(arg)), ..self }
+    }
+
+    /// The same, found where the `http` block ends.
+    pub fn late(self) -> Self {
+        Self { late: true, ..self }
     }
 
     /// The sentence for the directive `name`.

@@ -52,6 +52,38 @@ impl<T> Deref for List<T> {
     }
 }
 
+/// Flags that are inherited whole; every mention in a scope adds to those before it there.
+#[derive(Debug)]
+pub struct Bits {
+    bits: u32,
+    own: bool,
+}
+
+impl Clone for Bits {
+    fn clone(&self) -> Self {
+        Self::new(self.bits)
+    }
+}
+
+impl Bits {
+    /// These flags, of an outer scope.
+    pub const fn new(bits: u32) -> Self {
+        Self { bits, own: false }
+    }
+
+    /// The flags.
+    pub const fn get(&self) -> u32 {
+        self.bits
+    }
+
+    /// Adds some, dropping what an outer scope said; false if they are there already.
+    pub fn add(&mut self, bits: u32) -> bool {
+        let before = if std::mem::replace(&mut self.own, true) { self.bits } else { 0 };
+        self.bits = before | bits;
+        before & bits == 0
+    }
+}
+
 /// A setting that never crosses into an inner scope.
 #[derive(Debug, Default)]
 pub struct Local<T>(pub T);

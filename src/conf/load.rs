@@ -151,12 +151,15 @@ impl Loader<'_> {
         let diags = parsed.errors.into_iter().map(|error| Diag::error(error.problem, error.span, error.span));
         self.loaded.diags.extend(diags);
         self.open.push(path.to_owned());
-        let items = self.splice(parsed.items);
+        let items = self.splice(parsed.items, b"");
         self.open.pop();
         items
     }
 
-    fn splice(&mut self, items: Vec<Directive>) -> Vec<Directive> {
+    /// Replaces every `include` in the block of `outer`.
+    fn splice(&mut self, items: Vec<Directive>, outer: &[u8]) -> Vec<Directive> {
+        // Their lines are no directives, and three words are none of theirs.
+        let lines = matches!(outer, b"map" | b"geo" | b"split_clients");
         let mut out = Vec::with_capacity(items.len());
         for mut item in items {
             match (item.name.text.as_slice(), item.args.as_slice(), &mut item.block) {
@@ -164,8 +167,15 @@ impl Loader<'_> {
                     let path = self.conf_prefix.join(std::ffi::OsStr::from_bytes(&path.text));
                     self.include(&item, &path, &mut out);
                 }
+                (b"include", _, block) if !lines => {
+                    let problem = match block {
+                        Some(_) => "directive \"include\" is not terminated by \";\"",
+                        None => "invalid number of arguments in \"include\" directive",
+                    };
+                    self.loaded.diags.push(Diag::error(problem, item.end, item.name.span));
+                }
                 (_, _, Some(block)) => {
-                    block.items = self.splice(std::mem::take(&mut block.items));
+                    block.items = self.splice(std::mem::take(&mut block.items), &item.name.text);
                     out.push(item);
                 }
                 _ => out.push(item),
@@ -186,6 +196,11 @@ impl Loader<'_> {
                 match self.files.read(&path) {
                     Ok(bytes) => {
                         out.extend(self.file(&path, &bytes, Some(at.end)));
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                        let problem = format!("pread() \"{}\" failed ({})", path.display(), os_error(&error));
+                        self.loaded.diags.push(Diag::general(problem, Some(at.name.span)));
                         continue;
                     }
                     Err(error) => cannot_open(&path, &error),

@@ -15,4 +15,4 @@ pub use args::{Args, Env};
 pub use diag::{Diag, Level, Problem};
 pub use directive::{Contexts, Directive, Place, Shape, block, many, on};
 pub use field::Field;
-pub use inherit::{List, Local};
+pub use inherit::{Bits, List, Local};

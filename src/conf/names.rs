@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use parser::ast::Span;
 
+use super::Diag;
+
 /// A variable's number within one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VarId(pub u32);
@@ -28,17 +30,31 @@ pub struct Name {
     pub set: bool,
     /// The directive that first defined it.
     pub defined: Option<Span>,
+    /// Whether it is mentioned where it must be known at once.
+    pub needed: bool,
+    /// What is wrong with needing it, where nothing defines it.
+    pub unknown: Option<Diag>,
 }
 
 impl Names {
-    /// The number of `name`.
+    /// The number of `name`, which something must define.
     pub fn id(&mut self, name: &str, at: Option<Span>) -> VarId {
+        let id = self.mention(name, at);
+        if let Some(entry) = self.list.get_mut(id.0 as usize) {
+            entry.needed = true;
+        }
+        id
+    }
+
+    /// The number of `name`, which need not be known until a request may read it.
+    pub fn mention(&mut self, name: &str, at: Option<Span>) -> VarId {
         let name = name.to_ascii_lowercase();
         if let Some(&id) = self.ids.get(&name) {
             return id;
         }
         let id = VarId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(Name { name: name.clone(), first: at, slot: false, set: false, defined: None });
+        let (slot, set, defined, needed, unknown) = (false, false, None, false, None);
+        self.list.push(Name { name: name.clone(), first: at, slot, set, defined, needed, unknown });
         self.ids.insert(name, id);
         id
     }
@@ -74,6 +90,13 @@ impl Names {
     /// What is known of a number.
     pub fn get(&self, id: VarId) -> Option<&Name> {
         self.list.get(id.0 as usize)
+    }
+
+    /// Keeps what is wrong with needing a number.
+    pub fn doubt(&mut self, id: VarId, unknown: Diag) {
+        if let Some(entry) = self.list.get_mut(id.0 as usize) {
+            entry.unknown = Some(unknown);
+        }
     }
 
     /// All names, by number.

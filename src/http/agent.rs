@@ -17,6 +17,11 @@ pub enum Agent {
 }
 
 impl Agent {
+    /// The bit of `keepalive_disable` for old versions of Internet Explorer.
+    pub const MSIE6: u32 = 1;
+    /// The same for Safari.
+    pub const SAFARI: u32 = 1 << 1;
+
     /// Reads a `User-Agent`.
     pub fn of(text: &[u8]) -> Self {
         let has = |word: &str| memchr::memmem::find(text, word.as_bytes()).is_some();

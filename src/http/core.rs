@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::agent::Agent;
 use super::flow::Flow;
 use super::request::{Request, Version};
 use super::value::Value;
 use crate::conf::field::{Buffers, TempPath};
-use crate::conf::{List, Local};
+use crate::conf::{Bits, List, Local};
 use crate::net::ErrorLog;
 use crate::net::resolver::Resolver;
 
@@ -67,7 +68,7 @@ pub struct ErrorPage {
 }
 
 /// What `server_tokens` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
     /// `nginx`.
     Off,
@@ -75,8 +76,6 @@ pub enum Tokens {
     On,
     /// With the build's name.
     Build,
-    /// This text; an empty one leaves the field out.
-    Custom(Value),
 }
 
 /// Whether request bodies that are read go to files whatever their size.
@@ -154,8 +153,7 @@ pub struct Core {
     pub keepalive_requests: u64,
     pub keepalive_time: Duration,
     pub keepalive_min_timeout: Duration,
-    pub keepalive_disable_msie6: bool,
-    pub keepalive_disable_safari: bool,
+    pub keepalive_disable: Bits,
     pub send_timeout: Duration,
     pub lingering_close: Lingering,
     pub lingering_time: Duration,
@@ -177,7 +175,7 @@ pub struct Core {
     pub log_subrequest: bool,
     pub recursive_error_pages: bool,
     pub post_action: Option<Bytes>,
-    pub early_hints: Vec<Value>,
+    pub early_hints: List<Value>,
     pub error_pages: List<ErrorPage>,
     pub server_tokens: Tokens,
     pub if_modified_since: IfModifiedSince,
@@ -215,8 +213,7 @@ impl Default for Core {
             keepalive_requests: 1000,
             keepalive_time: seconds(3600),
             keepalive_min_timeout: Duration::ZERO,
-            keepalive_disable_msie6: true,
-            keepalive_disable_safari: false,
+            keepalive_disable: Bits::new(Agent::MSIE6),
             send_timeout: seconds(60),
             lingering_close: Lingering::On,
             lingering_time: seconds(30),
@@ -238,7 +235,7 @@ impl Default for Core {
             log_subrequest: false,
             recursive_error_pages: false,
             post_action: None,
-            early_hints: Vec::new(),
+            early_hints: List::default(),
             error_pages: List::default(),
             server_tokens: Tokens::On,
             if_modified_since: IfModifiedSince::Exact,

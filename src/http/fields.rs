@@ -59,23 +59,20 @@ pub fn status_line(status: u16) -> Option<&'static str> {
     })
 }
 
-/// The `Server` field's value; nothing where it is left out.
-pub fn server(core: &Core, request: &Request) -> Option<Bytes> {
-    Some(match &core.server_tokens {
-        Tokens::Off => Bytes::from_static(b"nginx"),
-        Tokens::On => Bytes::from_static(crate::SERVER.as_bytes()),
-        Tokens::Build => Bytes::from_static(crate::SERVER_BUILD.as_bytes()),
-        Tokens::Custom(text) => Some(text.bytes(request)).filter(|text| !text.is_empty())?,
-    })
+/// The `Server` field's value.
+pub fn server(core: &Core) -> &'static str {
+    match core.server_tokens {
+        Tokens::Off => "nginx",
+        Tokens::On => crate::SERVER,
+        Tokens::Build => crate::SERVER_BUILD,
+    }
 }
 
 /// Writes the fields; `connection` adds those of the wire in their place.
 pub fn write<S: Sink>(request: &Request, head: &mut Head, out: &mut S, connection: impl FnOnce(&mut S)) {
     let core = request.core();
-    if !head.has_server
-        && let Some(server) = server(core, request)
-    {
-        out.field(b"Server", &[&server]);
+    if !head.has_server {
+        out.field(b"Server", &[server(core).as_bytes()]);
     }
     if !head.has_date {
         out.field(b"Date", &[clock::now().1.http.as_bytes()]);

@@ -71,6 +71,8 @@ pub enum Cause {
     TimedOut,
     /// The peer closed too early.
     Closed,
+    /// The same, in words of its protocol.
+    Short(&'static str),
     /// The peer broke the protocol; the text is nginx's sentence.
     Protocol(String),
     /// The body is larger than it may be.
@@ -111,6 +113,7 @@ impl fmt::Display for Fault {
             Cause::Io(error) => write!(f, "{error}"),
             Cause::TimedOut => f.write_str("timed out"),
             Cause::Closed => f.write_str("prematurely closed connection"),
+            Cause::Short(text) => f.write_str(text),
             Cause::Protocol(text) => f.write_str(text),
             Cause::TooLarge => f.write_str("body too large"),
         }

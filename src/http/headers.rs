@@ -77,6 +77,25 @@ impl Headers {
         Self { head, more: Vec::new(), items: Vec::with_capacity(capacity) }
     }
 
+    /// An empty list over the same bytes, for [`Headers::push_from`].
+    pub fn like(other: &Self) -> Self {
+        Self { head: other.head.clone(), more: other.more.clone(), items: Vec::with_capacity(other.items.len() + 4) }
+    }
+
+    /// Adds field number `index` of a list over the same bytes.
+    pub fn push_from(&mut self, other: &Self, index: usize) {
+        self.items.extend(other.items.get(index).copied());
+    }
+
+    /// The bytes of a value of this list, without copying them where they stand in the head.
+    pub fn share(&self, value: &[u8]) -> Bytes {
+        let start = value.as_ptr().addr().wrapping_sub(self.head.as_ptr().addr());
+        match start.checked_add(value.len()) {
+            Some(end) if end <= self.head.len() => self.head.slice(start..end),
+            _ => Bytes::copy_from_slice(value),
+        }
+    }
+
     /// Adds a field that stands in the head at these offsets.
     pub fn push_slice(&mut self, name: std::ops::Range<u32>, value: std::ops::Range<u32>) -> Known {
         let known = Known::of(self.bytes((name.start, name.end)));

@@ -29,9 +29,13 @@ pub fn valid(text: &[u8]) -> Option<Host<'_>> {
     let end = if literal { text.iter().position(|&c| c == b']').map(|at| at + 1)? } else { name_end(text) };
     let (name, port) = text.split_at_checked(end)?;
     let inner = if literal { name.get(1..end - 1)? } else { name };
-    let allowed = |&c: &u8| literal_byte(c) || (c == b'%' && !literal);
-    if !inner.iter().all(allowed) || inner.windows(2).any(|pair| pair == b"..") {
-        return None;
+    let (mut upper, mut dot) = (false, false);
+    for &c in inner {
+        let allowed = c.is_ascii_alphanumeric() || literal_byte(c) || (c == b'%' && !literal);
+        if !allowed || (dot && c == b'.') {
+            return None;
+        }
+        (upper, dot) = (upper || c.is_ascii_uppercase(), c == b'.');
     }
     let name = name.strip_suffix(b".").unwrap_or(name);
     let port = match port.split_first() {
@@ -42,7 +46,6 @@ pub fn valid(text: &[u8]) -> Option<Host<'_>> {
         })?,
         Some(_) => return None,
     };
-    let upper = name.iter().any(u8::is_ascii_uppercase);
     let name = if upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
     (!name.is_empty()).then_some(Host { name, port })
 }

@@ -1,11 +1,12 @@
 //! Types by file extension (<https://nginx.org/en/docs/http/ngx_http_core_module.html#types>).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::conf::Args;
 use crate::conf::args::text;
+use crate::conf::{Args, Local};
 
 /// Extensions in lower case and their types.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +56,35 @@ impl Types {
     }
 }
 
-/// A set of media types that a filter is for (`gzip_types`, `charset_types`).
+/// The media types that a scope names for a filter (`gzip_types`, `charset_types`): several lines add up.
+#[derive(Clone, Debug, Default)]
+pub struct NamedTypes {
+    set: Option<Arc<TypeSet>>,
+    own: Local<bool>,
+}
+
+impl NamedTypes {
+    /// Adds a directive's types; `text/html` is always among them.
+    pub fn add(&mut self, args: &mut Args<'_>) {
+        let before = self.set.take().filter(|_| self.own.0);
+        let mut set = before.map_or_else(|| TypeSet::new(&["text/html"]), Arc::unwrap_or_clone);
+        for word in args.words() {
+            if word == b"*" {
+                set.types = None;
+            } else if set.types.as_mut().is_some_and(|types| !types.insert(word.to_ascii_lowercase())) {
+                args.warn(format!("duplicate MIME type \"{}\"", text(word)));
+            }
+        }
+        (self.set, self.own.0) = (Some(Arc::new(set)), true);
+    }
+
+    /// The types, or those that hold where no directive names others.
+    pub fn or(&self, types: &[&str]) -> Arc<TypeSet> {
+        self.set.clone().unwrap_or_else(|| Arc::new(TypeSet::new(types)))
+    }
+}
+
+/// A set of media types.
 #[derive(Clone, Debug)]
 pub struct TypeSet {
     /// In lower case; none stands for all.
@@ -66,20 +95,6 @@ impl TypeSet {
     /// The types that hold where no directive names others.
     pub fn new(types: &[&str]) -> Self {
         Self { types: Some(types.iter().map(|kind| kind.as_bytes().to_vec()).collect()) }
-    }
-
-    /// Reads a directive's types; `text/html` is always among them.
-    pub fn read(args: &mut Args<'_>) -> Self {
-        let mut types = std::collections::HashSet::from([b"text/html".to_vec()]);
-        for word in args.words() {
-            if word == b"*" {
-                return Self { types: None };
-            }
-            if !types.insert(word.to_ascii_lowercase()) {
-                args.warn(format!("duplicate MIME type \"{}\"", text(word)));
-            }
-        }
-        Self { types: Some(types) }
     }
 
     /// Whether the type, which has no parameters, is one of them.

@@ -36,6 +36,8 @@ pub struct Head {
     pub trailers: bool,
     /// Whether byte ranges may be served from the body.
     pub allow_ranges: bool,
+    /// Whether it is one range at most.
+    pub single_range: bool,
     /// Everything else, in order.
     pub headers: Headers,
     /// Set by a filter that refuses the response: the page for this status is sent instead, with what is left of

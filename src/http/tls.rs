@@ -11,43 +11,38 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::{TLS12, TLS13};
 
 use crate::conf::args::text;
-use crate::conf::{Args, Env, List, Problem};
+use crate::conf::{Args, Bits, Env, List, Problem};
 use crate::net::tls::config::Choices;
 use crate::net::tls::{Identity, key, names};
 
 /// Versions, as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions(pub u8);
+#[derive(Clone, Debug)]
+pub struct Versions(Bits);
 
 impl Versions {
-    const ALL: [(&'static str, u8); 6] =
+    const ALL: [(&'static str, u32); 6] =
         [("SSLv2", 1), ("SSLv3", 2), ("TLSv1", 4), ("TLSv1.1", 8), ("TLSv1.2", 16), ("TLSv1.3", 32)];
-    const HAS: u8 = 16 | 32;
+    const HAS: u32 = 16 | 32;
 
     /// Reads a list; what is not here is a warning.
     pub fn read(&mut self, args: &mut Args<'_>) -> Result<(), Problem> {
-        let (mut bits, mut missing) = (0, Vec::new());
-        for (at, word) in args.words().enumerate() {
-            bits |= crate::conf::field::one_of(word, &Self::ALL).map_err(|problem| problem.at(at))?;
-            if bits & !Self::HAS != 0 {
-                bits &= Self::HAS;
-                missing.push(format!("\"{}\"", text(word)));
-            }
-        }
-        if bits == 0 {
+        args.add(&mut self.0, &Self::ALL)?;
+        if self.0.get() & Self::HAS == 0 {
             return Err(Problem::new("none of these protocols is available, only \"TLSv1.2\" and \"TLSv1.3\" are"));
         }
+        let has = |word: &[u8]| crate::conf::field::one_of(word, &Self::ALL).is_ok_and(|bit| bit & Self::HAS != 0);
+        let missing: Vec<String> =
+            args.words().filter(|word| !has(word)).map(|word| format!("\"{}\"", text(word))).collect();
         if !missing.is_empty() {
             args.warn(format!("{} not available, ignored", missing.join(", ")));
         }
-        self.0 = bits;
         Ok(())
     }
 
-    fn supported(self) -> Vec<&'static SupportedProtocolVersion> {
+    fn supported(&self) -> Vec<&'static SupportedProtocolVersion> {
         [(16, &TLS12), (32, &TLS13)]
             .into_iter()
-            .filter(|(bit, _)| self.0 & bit != 0)
+            .filter(|(bit, _)| self.0.get() & bit != 0)
             .map(|(_, version)| version)
             .collect()
     }
@@ -55,7 +50,7 @@ impl Versions {
 
 impl Default for Versions {
     fn default() -> Self {
-        Self(Self::HAS)
+        Self(Bits::new(Self::HAS))
     }
 }
 
@@ -86,7 +81,7 @@ impl Common {
     pub fn choices(&self) -> Result<(Choices, Vec<String>), String> {
         let mut warnings = Vec::new();
         let commands = self.commands(&mut warnings)?;
-        let versions = commands.versions.unwrap_or(self.versions);
+        let versions = commands.versions.as_ref().unwrap_or(&self.versions);
         let list = commands.ciphers.as_deref().or(self.ciphers.as_deref()).unwrap_or("HIGH:!aNULL:!MD5");
         let found = names::ciphers(list).ok_or_else(|| {
             format!("SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: error:0A0000B9:SSL routines::no cipher match)")
@@ -157,9 +152,11 @@ impl Common {
                     let level = Versions::ALL.iter().find(|(known, _)| known == value).ok_or_else(bad)?.1;
                     let bits =
                         if name.eq_ignore_ascii_case("minprotocol") { !(level - 1) } else { level | (level - 1) };
-                    let now = out.versions.unwrap_or(self.versions);
-                    out.versions = Some(Versions(now.0 & bits)).filter(|left| left.0 & Versions::HAS != 0);
-                    out.versions.ok_or_else(|| format!("{}, which leaves no protocol that is available", bad()))?;
+                    let left = out.versions.as_ref().unwrap_or(&self.versions).0.get() & bits;
+                    if left & Versions::HAS == 0 {
+                        return Err(format!("{}, which leaves no protocol that is available", bad()));
+                    }
+                    out.versions = Some(Versions(Bits::new(left)));
                 }
                 "options" | "certificate" | "privatekey" | "numtickets" => {}
                 "protocol"

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use parser::ast::Span;
 
 use super::request::Request;
 use crate::conf::names::{Names, VarId};
@@ -36,15 +37,30 @@ impl Default for Value {
 
 impl Field for Value {
     fn read(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
-        let at = args.directive().args.iter().find(|other| other.text.as_ptr_range().contains(&word.as_ptr()));
-        let at = at.map(|word| word.span);
+        let at = place(word, args);
         Value::parse(word, &mut args.env.names, at)
     }
 }
 
+/// Where `word` stands.
+fn place(word: &[u8], args: &Args<'_>) -> Option<Span> {
+    let at = args.directive().args.iter().find(|other| other.text.as_ptr_range().contains(&word.as_ptr()));
+    at.map(|word| word.span)
+}
+
 impl Value {
     /// Compiles `text`; `at` is where it stands.
-    pub fn parse(text: &[u8], names: &mut Names, at: Option<parser::ast::Span>) -> Result<Self, Problem> {
+    pub fn parse(text: &[u8], names: &mut Names, at: Option<Span>) -> Result<Self, Problem> {
+        Self::compile(text, &mut |name| names.id(name, at))
+    }
+
+    /// Compiles a word whose variables need only be known where a server or location has the value (`Seal::know`).
+    pub fn defer(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
+        let at = place(word, args);
+        Self::compile(word, &mut |name| args.env.names.mention(name, at)).map_err(Problem::late)
+    }
+
+    fn compile(text: &[u8], id: &mut dyn FnMut(&str) -> VarId) -> Result<Self, Problem> {
         if !text.contains(&b'$') {
             return Ok(Value::Literal(Bytes::copy_from_slice(text)));
         }
@@ -54,7 +70,7 @@ impl Value {
             if !literal.is_empty() {
                 parts.push(Part::Literal(Bytes::copy_from_slice(literal)));
             }
-            let (part, tail) = variable(tail.get(1..).unwrap_or_default(), names, at)?;
+            let (part, tail) = variable(tail.get(1..).unwrap_or_default(), id)?;
             parts.push(part);
             rest = tail;
         }
@@ -80,6 +96,12 @@ impl Value {
     /// Whether it is the empty literal.
     pub fn is_empty(&self) -> bool {
         self.as_literal().is_some_and(Bytes::is_empty)
+    }
+
+    /// The variables in it.
+    pub fn variables(&self) -> impl Iterator<Item = VarId> {
+        let parts = if let Value::Mix(parts) = self { parts.as_slice() } else { &[] };
+        parts.iter().filter_map(|part| if let Part::Variable(id) = part { Some(*id) } else { None })
     }
 
     /// Whether `$1` … `$9` occur.
@@ -130,12 +152,13 @@ impl Part {
 }
 
 /// Reads what stands behind a `$`.
-fn variable<'a>(text: &'a [u8], names: &mut Names, at: Option<parser::ast::Span>) -> Result<(Part, &'a [u8]), Problem> {
+fn variable<'a>(text: &'a [u8], id: &mut dyn FnMut(&str) -> VarId) -> Result<(Part, &'a [u8]), Problem> {
     let invalid = || Problem::new("invalid variable name");
     if let Some((digit @ b'1'..=b'9', tail)) = text.split_first() {
         return Ok((Part::Capture(digit - b'0'), tail));
     }
     let (braced, text) = match text.split_first() {
+        Some((b'{', [])) => return Err(invalid()),
         Some((b'{', tail)) => (true, tail),
         _ => (false, text),
     };
@@ -152,6 +175,6 @@ fn variable<'a>(text: &'a [u8], names: &mut Names, at: Option<parser::ast::Span>
     match name.as_bytes() {
         [] => Err(invalid()),
         [digit @ b'1'..=b'9'] if braced => Ok((Part::Capture(digit - b'0'), tail)),
-        _ => Ok((Part::Variable(names.id(name, at)), tail)),
+        _ => Ok((Part::Variable(id(name)), tail)),
     }
 }

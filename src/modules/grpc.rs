@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal};
 use crate::conf::{Contexts, Diag, Directive, List, Local, many, on};
-use crate::conf::Field;
 use crate::http::escape::{self, Set};
 use crate::http::h1::write::field;
 use crate::http::{Flow, Known, Request, Value};
@@ -40,7 +39,7 @@ pub struct Loc {
 
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0);
-const SCHEME: Scheme = Scheme { name: "grpc://", prefix: Prefix::May, uri: false, port: 80, secure: Some(("grpcs://", 443)) };
+const SCHEME: Scheme = Scheme { name: "grpc://", prefix: Prefix::May, uri: false, port: 0, secure: Some(("grpcs://", 0)) };
 const HIDDEN: [&str; 7] = [
     "Date",
     "Server",
@@ -75,7 +74,7 @@ impl super::Module for Module {
             Ok(())
         }),
         many("grpc_set_header", SCOPES, 2..=2, |c, a| {
-            let value = Value::read(a.word(1), a)?;
+            let value = Value::defer(a.word(1), a)?;
             c.set_header.push((Bytes::copy_from_slice(a.word(0)), value));
             Ok(())
         }),
@@ -84,6 +83,7 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("grpc_", &[CONNECTING, REPLIES, NEXT_HTTP, SECURE], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
+        cx.know(conf.set_header.iter().map(|(_, value)| value))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let mut buffers = conf.upstream.buffers;
         buffers.size = buffers.size.max(conf.upstream.buffer_size);

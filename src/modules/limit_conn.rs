@@ -150,7 +150,12 @@ impl super::Module for Module {
             request.marks.limit_conn = Some("PASSED");
             match limit.enter(&key) {
                 Entered::In => held.push(Box::new(Held { places: Arc::clone(&limit.places), key })),
-                Entered::NoRoom => return conf.reject(request),
+                Entered::NoRoom => {
+                    let name = text(&limit.name);
+                    let message = format!("ngx_slab_alloc() failed: no memory in limit_conn_zone \"{name}\"");
+                    request.core().error_log.write(Level::Crit, None, &message);
+                    return conf.reject(request);
+                }
                 Entered::TooMany => {
                     let (dry, name) = (if conf.dry_run { ", dry run," } else { "" }, text(&limit.name));
                     request.log(conf.log_level, &format!("limiting connections{dry} by zone \"{name}\""));

@@ -149,7 +149,11 @@ impl super::Module for Module {
         }
         match conf.judge(request) {
             Verdict::Free => Flow::Next,
-            Verdict::Full => Flow::Fail(conf.status),
+            Verdict::Full(zone) => {
+                let message = format!("could not allocate node in limit_req zone \"{}\"", text(zone));
+                request.core().error_log.write(Level::Alert, None, &message);
+                Flow::Fail(conf.status)
+            }
             Verdict::Excess(excess, zone) => conf.reject(request, excess, zone),
             Verdict::Passed => mark(request, "PASSED"),
             Verdict::Delay(delay, excess, zone) => conf.delay(request, delay, excess, zone).await,
@@ -172,8 +176,8 @@ enum Verdict<'a> {
     Delay(u64, u64, &'a [u8]),
     /// It is too much for this zone.
     Excess(u64, &'a [u8]),
-    /// A zone has no room.
-    Full,
+    /// This zone has no room.
+    Full(&'a [u8]),
 }
 
 impl Loc {
@@ -201,10 +205,10 @@ impl Loc {
             match limit.count(key, now, false) {
                 Some(excess) if excess <= limit.burst => {}
                 Some(excess) => return Verdict::Excess(excess, &limit.name),
-                None => return Verdict::Full,
+                None => return Verdict::Full(&limit.name),
             }
         }
-        let Some(excess) = last.count(key, now, true) else { return Verdict::Full };
+        let Some(excess) = last.count(key, now, true) else { return Verdict::Full(&last.name) };
         if excess > last.burst {
             return Verdict::Excess(excess, &last.name);
         }

@@ -114,7 +114,7 @@ impl super::Module for Module {
         }),
         on("worker_priority", MAIN, 1..=1, priority),
         on("worker_hardening", MAIN, 1..=1, |p, a| a.set(&mut p.worker_hardening)),
-        on("worker_cpu_affinity", MAIN, 1..=255, |_, _| Ok(())),
+        on("worker_cpu_affinity", MAIN, 1..=255, |_, a| affinity(a)),
         on("pcre_jit", MAIN, 1..=1, |_, a| a.set(&mut false)),
         on("lock_file", MAIN, 1..=1, |_, a| a.set(&mut PathBuf::new())),
         many("env", MAIN, 1..=1, |p, a| {
@@ -123,7 +123,11 @@ impl super::Module for Module {
             p.env.push((parts.next().unwrap_or_default(), parts.next()));
             Ok(())
         }),
-        on("worker_connections", EVENTS, 1..=1, |p, a| a.set(&mut p.worker_connections)),
+        on("worker_connections", EVENTS, 1..=1, |p, a| {
+            let invalid = || Problem::new(format!("invalid number \"{}\"", text(a.word(0)))).at(0);
+            p.worker_connections = units::number(a.word(0)).ok_or_else(invalid)?;
+            Ok(())
+        }),
         on("use", EVENTS, 1..=1, |_, a| {
             let method = text(a.word(0));
             match &*method {
@@ -135,6 +139,11 @@ impl super::Module for Module {
         on("accept_mutex", EVENTS, 1..=1, |_, a| a.set(&mut false)),
         on("accept_mutex_delay", EVENTS, 1..=1, |_, a| a.set(&mut Duration::default())),
         on("worker_aio_requests", EVENTS, 1..=1, |p, a| a.set(&mut p.checked)),
+        many("debug_connection", EVENTS, 1..=1, |_, a| {
+            let (what, how) = ("\"debug_connection\" is ignored, you need to", "rebuild nginx using --with-debug option to enable it");
+            a.warn(format!("{what} {how}"));
+            Ok(())
+        }),
         on("debug_points", MAIN, 1..=1, |_, a| {
             one_of(a.word(0), &[("stop", ()), ("abort", ())]).map_err(|problem| problem.at(0))
         }),
@@ -149,6 +158,25 @@ fn priority(process: &mut Process, args: &mut Args<'_>) -> Result<(), Problem> {
     let (minus, digits) = args.word(0).strip_prefix(b"-").map_or((1, args.word(0)), |digits| (-1, digits));
     let number = units::number(digits).and_then(|number| i32::try_from(number).ok());
     process.worker_priority = minus * number.ok_or_else(|| Problem::tail("invalid value").at(0))?;
+    Ok(())
+}
+
+/// Looks at the masks, which nobody uses.
+fn affinity(args: &mut Args<'_>) -> Result<(), Problem> {
+    const CPUS: usize = 1024;
+    let auto = args.word(0) == b"auto";
+    if auto && args.len() > 2 {
+        return Err(Problem::new("invalid number of arguments in \"worker_cpu_affinity\" directive"));
+    }
+    for (index, mask) in args.words().enumerate().skip(usize::from(auto)) {
+        if mask.len() > CPUS {
+            return Err(Problem::new(format!("\"worker_cpu_affinity\" supports up to {CPUS} CPUs only")).at(index));
+        }
+        if let Some(&other) = mask.iter().rfind(|byte| !matches!(byte, b'0' | b'1' | b' ')) {
+            let other = text(&[other]).into_owned();
+            return Err(Problem::new(format!("invalid character \"{other}\" in \"worker_cpu_affinity\"")).at(index));
+        }
+    }
     Ok(())
 }
 

@@ -36,7 +36,7 @@ impl super::Module for Module {
             return body;
         }
         // What streams past cannot be gone back in.
-        let max = if matches!(body, Body::Stream(_)) { 1 } else { max };
+        let max = if head.single_range || matches!(body, Body::Stream(_)) { 1 } else { max };
         let asked = request.headers.get(Known::Range).filter(|_| is_current(request, head));
         match asked.map_or(Outcome::Ignore, |asked| range::parse(asked, len, max)) {
             Outcome::Ignore => {

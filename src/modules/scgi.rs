@@ -53,7 +53,8 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("scgi_", &[CONNECTING, PASSING, NEXT_CGI, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
-        shared::check(&conf.upstream, "scgi")?;
+        shared::check(&conf.upstream, "scgi", cx.env)?;
+        cx.know(conf.params.iter().map(|param| &param.value))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         Ok(Some(Box::new(Loc {
             target: pass.seal(&SCHEME, cx.upstreams)?,

@@ -73,3 +73,12 @@ pub struct Seal<'a> {
     /// The names of the server around.
     pub server_names: &'a [Name],
 }
+
+impl Seal<'_> {
+    /// Says which variable of these values is unknown: nginx compiles them only where a server or location has them.
+    pub fn know<'v>(&self, values: impl IntoIterator<Item = &'v Value>) -> Result<(), Diag> {
+        let mut ids = values.into_iter().flat_map(Value::variables);
+        let unknown = ids.find_map(|id| self.env.names.get(id)?.unknown.clone());
+        unknown.map_or(Ok(()), Err)
+    }
+}

@@ -67,7 +67,8 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("uwsgi_", &[CONNECTING, PASSING, NEXT_CGI, SECURE, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
-        shared::check(&conf.upstream, "uwsgi")?;
+        shared::check(&conf.upstream, "uwsgi", cx.env)?;
+        cx.know(conf.params.iter().map(|param| &param.value))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let byte = |modifier: u64| u8::try_from(modifier).unwrap_or(u8::MAX);
         Ok(Some(Box::new(Loc {

@@ -37,6 +37,8 @@ pub fn become_master() {
     if name.as_bytes().starts_with(MASTER.as_bytes()) {
         return;
     }
+    // A master needs little memory; pages of 2 MB would round it up to several of them.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let title = [MASTER.as_bytes(), name.as_bytes()].concat();
     let _ = Command::new(SELF).arg0(OsString::from_vec(title)).args(std::env::args_os().skip(1)).exec();
 }

@@ -1,11 +1,13 @@
 //! One client connection: requests one after the other, each answered before the next is looked at (RFC 9112 §9).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::head::{self, Head, Refusal};
+use super::runner::{self, Idle, Runner};
 use super::{Worker, answer, build, http2, phases, preface, secure};
 use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
@@ -71,53 +73,96 @@ const COPIED: usize = 2048;
 pub type Linger = (Duration, Duration);
 
 async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &mut Place) -> Option<Linger> {
-    let mut idle: Option<Duration> = None;
     let listen = place.listen(worker, client, at)?;
     if listen.proxy_protocol {
         preface::read(client, &listen).await?;
     }
     if listen.ssl {
-        secure::handshake(client, &listen).await?;
+        Box::pin(secure::handshake(client, &listen)).await?;
         if client.stream.alpn().is_some_and(|protocol| protocol == b"h2") {
-            return http2::serve(worker, client, listen).await;
+            return Box::pin(http2::serve(worker, client, listen)).await;
         }
     } else if (listen.http2 || listen.default.root.loc.v2.enabled) && preface::is_http2(client, &listen).await? {
-        return http2::serve(worker, client, listen).await;
+        return Box::pin(http2::serve(worker, client, listen)).await;
     }
     // A handshake has switched it on already.
-    let mut nodelay = client.stream.tls().is_some();
+    let mut turn = Turn { first: true, pipelined: false, nodelay: client.stream.tls().is_some() };
     loop {
-        let pipelined = idle.is_some() && !client.input.borrow().is_empty();
-        if let Some(limit) = idle
-            && !pipelined
-            && !wait(worker, client, limit).await
-        {
-            return None;
-        }
         let listen = place.listen(worker, client, at)?;
         let started = clock::instant();
         let timeout = listen.default.root.loc.core.server.client_header_timeout;
         let read = head::read(client, &listen, started + timeout).await;
         client.requests.set(client.requests.get() + 1);
         client.stage.write();
-        let (mut request, server, refused) = match read {
+        let built = match read {
             Ok(head) => build::request(client, &listen, &head, started),
             Err((refusal, head)) => refuse(client, &listen, &head, refusal, started)?,
         };
-        request.pipelined = pipelined;
+        let job = Job { worker: Rc::clone(worker), built, turn };
+        let new = || Runner::new(|job: Job| job.run());
+        let idle = match runner::run(&IDLE, new, job).await {
+            After::Next(idle, nodelay) => {
+                turn.nodelay = nodelay;
+                idle
+            }
+            After::End(linger) => return linger,
+        };
+        turn.first = false;
+        turn.pipelined = !client.input.borrow().is_empty();
+        if !turn.pipelined && !wait(worker, client, idle).await {
+            return None;
+        }
+    }
+}
+
+thread_local! {
+    static IDLE: Idle<Job, After> = RefCell::default();
+}
+
+/// Where a connection stands when a request begins.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Whether it is the first.
+    first: bool,
+    /// Whether it came before the one before it was answered.
+    pipelined: bool,
+    /// Whether Nagle's algorithm is off.
+    nodelay: bool,
+}
+
+/// What comes after a request.
+enum After {
+    /// The next one, within this time; whether Nagle's algorithm is off.
+    Next(Duration, bool),
+    /// The connection's end.
+    End(Option<Linger>),
+}
+
+/// A request to be served.
+struct Job {
+    worker: Rc<Worker>,
+    built: build::Built,
+    turn: Turn,
+}
+
+impl Job {
+    async fn run(self) -> After {
+        let Self { worker, built: (mut request, server, refused), turn } = self;
+        let client = Rc::clone(&request.client);
+        request.pipelined = turn.pipelined;
         let (response, location) = phases::serve(&mut request, &server, refused).await;
         let core = &location.loc.core;
         // One write leaves at once anyhow; what takes several must not wait for the client's acknowledgements.
-        let several = idle.is_some() || !matches!(response.body, Body::Empty | Body::Full(_));
-        if several && core.tcp_nodelay && !std::mem::replace(&mut nodelay, true) {
+        let several = !turn.first || !matches!(response.body, Body::Empty | Body::Full(_));
+        let nodelay = turn.nodelay || (several && core.tcp_nodelay);
+        if nodelay && !turn.nodelay {
             client.stream.set_nodelay(true);
         }
         // Who is told that this connection ends asks for nothing more on it.
         request.keep_alive &= !worker.is_stopping();
         let kept = respond(&mut request, response, &location, &server).await;
         if kept && !worker.is_stopping() {
-            idle = Some(core.keepalive_timeout);
-            continue;
+            return After::Next(core.keepalive_timeout, nodelay);
         }
         let unread = !request.body.is_done() || !client.input.borrow().is_empty();
         let lingers = match core.lingering_close {
@@ -128,7 +173,7 @@ async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, at: &Endpoint, place: &
             }
             Lingering::Off => false,
         };
-        return (lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout));
+        After::End((lingers && request.sent.complete).then_some((core.lingering_time, core.lingering_timeout)))
     }
 }
 
@@ -227,7 +272,10 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let notes = || answer::tell(request);
     writer.notes = Some(&notes);
     writer.heeds_end = !request.upstream.ignores_abort;
-    let result = writer.send(out.into(), body, chunked).await;
+    let result = match body {
+        Body::Empty if !chunked => writer.send_whole(&out).await,
+        body => writer.send(out.into(), body, chunked).await,
+    };
     request.sent.bytes = writer.sent + request.body.invited;
     let result = match (result, tunnel) {
         (Ok(()), Some(tunnel)) => {

@@ -98,7 +98,7 @@ fn signature(core: &Core) -> &'static str {
     match core.server_tokens {
         Tokens::On => crate::SERVER,
         Tokens::Build => crate::SERVER_BUILD,
-        Tokens::Off | Tokens::Custom(_) => "nginx",
+        Tokens::Off => "nginx",
     }
 }
 

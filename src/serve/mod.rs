@@ -21,6 +21,7 @@ pub mod head;
 pub mod http2;
 pub mod phases;
 pub mod preface;
+pub mod runner;
 pub mod secure;
 pub mod tunnel;
 

@@ -106,9 +106,9 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
         response.head.line = None;
     }
     response.head.location = response.head.location.or(request.location.take());
-    let carried = std::mem::take(&mut request.carried.headers);
-    for field in carried.iter() {
-        response.head.headers.push(field.name, field.value);
+    if !request.carried.headers.is_empty() {
+        let own = std::mem::replace(&mut response.head.headers, std::mem::take(&mut request.carried.headers));
+        own.iter().for_each(|field| response.head.headers.push(field.name, field.value));
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
@@ -305,8 +305,9 @@ fn find(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Location>) 
 fn keep(request: &mut Request) {
     let core = request.core();
     let client = &request.client;
-    let msie6 = core.keepalive_disable_msie6 && request.method == Method::Post;
-    let safari = core.keepalive_disable_safari;
+    let disables = |agent| core.keepalive_disable.get() & agent != 0;
+    let msie6 = disables(Agent::MSIE6) && request.method == Method::Post;
+    let safari = disables(Agent::SAFARI);
     // The field is only looked at where it could matter.
     let disabled = || {
         (msie6 || safari)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::exchange::Reply;
 use super::protocol::{Length, Outgoing, Protocol};
+use super::reply::Manner;
 use super::shared::Shared;
 use super::{Peers, exchange, reply};
 use crate::conf::units;
@@ -44,11 +45,12 @@ pub async fn respond<P: Protocol>(
 fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request: &mut Request) -> Flow {
     let status = reply.head.status;
     drop_repeats(&mut reply.head.headers, request);
-    let headers = Rc::new(reply.head.headers.clone());
+    let buffered = reply::is_buffered(&reply.head.headers, &shared.conf);
+    let headers = Rc::new(std::mem::take(&mut reply.head.headers));
     request.upstream.headers = Some(Rc::clone(&headers));
     reply.choice.learn(request);
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, shared, Rate::default(), false));
+        drop(reply::body(reply, shared, Manner::default()));
         return target;
     }
     let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
@@ -58,12 +60,15 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, shared, Rate::default(), false));
+        drop(reply::body(reply, shared, Manner::default()));
         return Flow::Fail(status);
     }
     request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
+    if matches!(reply.head.length, Length::Headless) {
+        (request.version, request.keep_alive, head.status) = (Version::HTTP_09, false, 0);
+    }
     head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
     head.content_length = reply.head.content_length;
     if status == 101 {
@@ -77,7 +82,8 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
     let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
-    let mut body = reply::body(reply, shared, Rate { limit: rate, after: 0 }, bodiless);
+    let manner = Manner { rate: Rate { limit: rate, after: 0 }, bodiless, buffered };
+    let mut body = reply::body(reply, shared, manner);
     if stores {
         body = shared.conf.store.keep(body, &headers, &shared.limits, request);
     }
@@ -189,42 +195,41 @@ fn limit_rate(shared: &Shared, headers: &Headers, request: &mut Request) {
 /// Copies the fields of a reply that pass to the client.
 fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: &mut Request) -> Head {
     // The upstream has judged the conditions of the request already.
-    let mut head = Head { unconditional: true, ..Head::default() };
+    let mut head = Head { unconditional: true, headers: Headers::like(headers), ..Head::default() };
     if P::KEEPS_DATELESS {
         (head.has_date, head.has_server) = (!shared.hides.0, !shared.hides.1);
     }
     limit_rate(shared, headers, request);
     if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))
     {
-        head.override_charset = Some(Bytes::copy_from_slice(charset));
+        head.override_charset = Some(headers.share(charset));
     }
-    for field in headers.iter() {
+    for (index, field) in headers.iter().enumerate() {
         if shared.hidden.has(field.known, field.name) {
             continue;
         }
-        let value = || Bytes::copy_from_slice(field.value);
         match field.known {
             Known::ContentLength | Known::Connection | Known::KeepAlive | Known::TransferEncoding => {}
             Known::Upgrade if request.version >= Version::HTTP_20 => {}
-            Known::ContentType => head.content_type = Some(value()),
+            Known::ContentType => head.content_type = Some(headers.share(field.value)),
             Known::Date | Known::Server => {
                 (head.has_date, head.has_server) =
                     (head.has_date || field.known == Known::Date, head.has_server || field.known == Known::Server);
-                head.headers.push(field.name, field.value);
+                head.headers.push_from(headers, index);
             }
             Known::LastModified => {
                 head.last_modified = clock::parse(field.value);
-                head.headers.push(field.name, field.value);
+                head.headers.push_from(headers, index);
             }
             Known::AcceptRanges if shared.conf.force_ranges => {}
             Known::Location | Known::Refresh | Known::SetCookie => match protocol.rewrite(field, request) {
                 Some(new) if field.known == Known::Location => head.location = Some(new.into()),
                 Some(new) => head.headers.push(field.name, &new),
-                None => head.headers.push(field.name, field.value),
+                None => head.headers.push_from(headers, index),
             },
-            _ => head.headers.push(field.name, field.value),
+            _ => head.headers.push_from(headers, index),
         }
     }
-    head.allow_ranges |= shared.conf.force_ranges;
+    (head.allow_ranges, head.single_range) = (shared.conf.force_ranges, shared.conf.force_ranges);
     head
 }

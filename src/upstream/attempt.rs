@@ -148,20 +148,24 @@ async fn send<P: Protocol>(
         _ => fault,
     };
     let stream = writer.stream;
-    let head = outgoing.head.clone();
     if matches!(outgoing.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
         stream.set_nodelay(true);
     }
     if !outgoing.streams() {
-        let body = protocol.body(outgoing.kept());
+        let sending = async {
+            match protocol.body(outgoing.kept()) {
+                Body::Empty => writer.send_whole(&outgoing.head).await,
+                body => writer.send(outgoing.head.clone(), body, false).await,
+            }
+        };
         return tokio::select! {
             biased;
-            sent = writer.send(head, body, false) => sent.map(|()| false).map_err(upstream),
+            sent = sending => sent.map(|()| false).map_err(upstream),
             _ = stream.readable() => Ok(true),
         };
     }
-    writer.push(head);
+    writer.push(outgoing.head.clone());
     // The head waits for what is there of the body, not for more.
     if !request.body.has_some() {
         writer.flush().await.map_err(upstream)?;
@@ -191,10 +195,10 @@ async fn head<P: Protocol>(
 ) -> Result<(ReplyHead, BytesMut), Fault> {
     let (conf, mut hinted) = (&shared.conf, 0);
     let largest = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX);
-    let room = usize::try_from(conf.buffers.total()).unwrap_or(usize::MAX).min(64 << 10).max(largest);
     let mut buf = BytesMut::new();
     let fault = |cause| Fault::upstream(Stage::Head, cause);
     loop {
+        let room = largest - buf.len().min(largest);
         make_room(&mut buf, room);
         match within(conf.read_timeout, stream.read(&mut buf, room)).await {
             Some(Ok(0)) => return Err(fault(Cause::Closed)),

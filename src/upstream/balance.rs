@@ -116,9 +116,9 @@ impl Choice {
         false
     }
 
-    /// Gives the server back; `failed` counts against it.
-    pub fn release(&mut self, failed: bool) {
-        let Some(index) = self.held.take() else { return };
+    /// Gives the server back; `failed` counts against it. True if it has other requests under way.
+    pub fn release(&mut self, failed: bool) -> bool {
+        let Some(index) = self.held.take() else { return false };
         self.tries = self.tries.saturating_sub(1);
         if let Some(session) = &mut self.session
             && let Some(lesson) = session.lesson.take().filter(|_| !failed)
@@ -128,8 +128,9 @@ impl Choice {
         let begun = self.begun.take();
         let tier = self.tier();
         let mut health = tier.lock();
-        let (Some(peer), Some(health)) = (tier.peers.get(index), health.get_mut(index)) else { return };
+        let (Some(peer), Some(health)) = (tier.peers.get(index), health.get_mut(index)) else { return false };
         health.conns = health.conns.saturating_sub(1);
+        let busy = health.conns > 0;
         if let Some(begun) = begun {
             health.timing.end(begun, millis());
         }
@@ -140,6 +141,7 @@ impl Choice {
         } else if health.accessed < health.checked {
             health.fails = 0;
         }
+        busy
     }
 
     /// Notes how long the server that is held took to the end of its head and to its last byte.

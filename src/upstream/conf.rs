@@ -15,15 +15,15 @@ use super::store::Store;
 use crate::conf::args::text;
 use crate::conf::field::{Buffers, Seconds, Size, TempPath, one_of};
 use crate::conf::units;
-use crate::conf::{Args, Contexts, Directive, Field, List, Problem, many, on};
+use crate::conf::{Args, Bits, Contexts, Directive, Field, List, Problem, many, on};
 use crate::http::Value;
 use crate::net::addr::Host;
 
 const SCOPES: Contexts = Contexts::SCOPES;
 
 /// What may make another server be tried, as bits (`proxy_next_upstream`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextUpstream(pub u32);
+#[derive(Clone, Debug)]
+pub struct NextUpstream(Bits);
 
 impl NextUpstream {
     /// Connecting, sending or reading the head failed.
@@ -78,26 +78,18 @@ impl NextUpstream {
     ];
 
     /// Whether any of these bits is set.
-    pub fn has(self, bits: u32) -> bool {
-        self.0 & bits != 0 && self.0 & Self::OFF == 0
+    pub fn has(&self, bits: u32) -> bool {
+        self.0.get() & bits != 0 && self.0.get() & Self::OFF == 0
     }
 
     /// Whether all of these bits are set.
-    pub fn has_all(self, bits: u32) -> bool {
-        self.0 & bits == bits && self.0 & Self::OFF == 0
+    pub fn has_all(&self, bits: u32) -> bool {
+        self.0.get() & bits == bits && self.0.get() & Self::OFF == 0
     }
 
     /// Whether a response of this status sends the request on.
-    pub fn has_status(self, status: u16) -> bool {
+    pub fn has_status(&self, status: u16) -> bool {
         Self::STATUS.iter().any(|&(code, bit)| code == status && self.has(bit))
-    }
-
-    fn read(args: &mut Args<'_>, field: &mut Self, words: &[(&str, u32)]) -> Result<(), Problem> {
-        field.0 = 0;
-        for (index, word) in args.words().enumerate() {
-            field.0 |= one_of(word, words).map_err(|problem| problem.at(index))?;
-        }
-        Ok(())
     }
 }
 
@@ -130,7 +122,7 @@ pub struct Conf {
     pub next_upstream_timeout: Duration,
     pub hide_header: List<Bytes>,
     pub pass_header: List<Bytes>,
-    pub ignore_headers: Vec<Bytes>,
+    pub ignore_headers: List<Bytes>,
     pub bind: Option<Bind>,
     pub socket_rcvbuf: Option<Size>,
     pub socket_sndbuf: Option<Size>,
@@ -164,12 +156,12 @@ impl Default for Conf {
             temp_file_write_size: None,
             temp_path: None,
             sized: None,
-            next_upstream: NextUpstream(NextUpstream::ERROR | NextUpstream::TIMEOUT),
+            next_upstream: NextUpstream(Bits::new(NextUpstream::ERROR | NextUpstream::TIMEOUT)),
             next_upstream_tries: 0,
             next_upstream_timeout: Duration::ZERO,
             hide_header: List::default(),
             pass_header: List::default(),
-            ignore_headers: Vec::new(),
+            ignore_headers: List::default(),
             bind: None,
             socket_rcvbuf: None,
             socket_sndbuf: None,
@@ -196,7 +188,7 @@ pub const CONNECTING: &[Directive<Conf>] = &[
 const INTERCEPT: Directive<Conf> = on("intercept_errors", SCOPES, 1..=1, |c, a| a.set(&mut c.intercept_errors));
 const HIDE: Directive<Conf> = many("hide_header", SCOPES, 1..=1, |c, a| name(a, &mut c.hide_header));
 const PASS: Directive<Conf> = many("pass_header", SCOPES, 1..=1, |c, a| name(a, &mut c.pass_header));
-const IGNORE: Directive<Conf> = on("ignore_headers", SCOPES, 1..=255, ignore_headers);
+const IGNORE: Directive<Conf> = many("ignore_headers", SCOPES, 1..=255, ignore_headers);
 
 const RECEIVE: Directive<Conf> = on("socket_rcvbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_rcvbuf));
 const SEND: Directive<Conf> = on("socket_sndbuf", SCOPES, 1..=1, |c, a| a.set(&mut c.socket_sndbuf));
@@ -233,16 +225,15 @@ pub const PASSING: &[Directive<Conf>] = &[
 
 /// What may send a request to another server, for HTTP.
 pub const NEXT_HTTP: &[Directive<Conf>] =
-    &[on("next_upstream", SCOPES, 1..=255, |c, a| NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::HTTP))];
+    &[many("next_upstream", SCOPES, 1..=255, |c, a| a.add(&mut c.next_upstream.0, &NextUpstream::HTTP))];
 
 /// The same for protocols in the way of CGI.
 pub const NEXT_CGI: &[Directive<Conf>] =
-    &[on("next_upstream", SCOPES, 1..=255, |c, a| NextUpstream::read(a, &mut c.next_upstream, NextUpstream::CGI))];
+    &[many("next_upstream", SCOPES, 1..=255, |c, a| a.add(&mut c.next_upstream.0, NextUpstream::CGI))];
 
 /// The same for memcached.
-pub const NEXT_MEMCACHED: &[Directive<Conf>] = &[on("next_upstream", SCOPES, 1..=255, |c, a| {
-    NextUpstream::read(a, &mut c.next_upstream, &NextUpstream::MEMCACHED)
-})];
+pub const NEXT_MEMCACHED: &[Directive<Conf>] =
+    &[many("next_upstream", SCOPES, 1..=255, |c, a| a.add(&mut c.next_upstream.0, &NextUpstream::MEMCACHED))];
 
 fn sized(conf: &mut Conf, args: &mut Args<'_>, field: fn(&mut Conf) -> &mut u64) -> Result<(), Problem> {
     let mut size = Size(0);
@@ -269,10 +260,13 @@ fn ignore_headers(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         ("Set-Cookie", "set-cookie"),
         ("Vary", "vary"),
     ];
-    conf.ignore_headers.clear();
     for (index, word) in args.words().enumerate() {
         let name = one_of(word, &NAMES).map_err(|problem| problem.at(index))?;
-        conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
+        if conf.ignore_headers.is_own() && conf.ignore_headers.iter().any(|other| *other == name) {
+            args.warn(format!("duplicate value \"{}\"", text(word)));
+        } else {
+            conf.ignore_headers.push(Bytes::from_static(name.as_bytes()));
+        }
     }
     Ok(())
 }
@@ -367,7 +361,7 @@ impl Group {
 /// Rows of `upstream { }`.
 pub const GROUP: &[Directive<Group>] = &[
     many("server", Contexts::UPSTREAM, 1..=255, server),
-    on("zone", Contexts::UPSTREAM, 1..=2, zone),
+    many("zone", Contexts::UPSTREAM, 1..=2, zone),
     on("resolver", Contexts::UPSTREAM, 1..=255, |g, a| {
         g.resolver = Some(resolver::read(a)?);
         Ok(())

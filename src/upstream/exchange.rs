@@ -118,7 +118,7 @@ impl Failed {
             Cause::TimedOut => NextUpstream::TIMEOUT,
             _ if matches!((fault.stage, &fault.cause), (Stage::Handshake, Cause::Protocol(_))) => NextUpstream::ERROR,
             Cause::Protocol(_) | Cause::TooLarge => NextUpstream::INVALID_HEADER,
-            Cause::Io(_) | Cause::Closed => NextUpstream::ERROR,
+            Cause::Io(_) | Cause::Closed | Cause::Short(_) => NextUpstream::ERROR,
         };
         let reused = progress.reused && progress.received == 0;
         let hopeless = match fault.side {

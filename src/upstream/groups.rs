@@ -122,6 +122,10 @@ impl Upstreams {
         }
         let port = port.unwrap_or(default_port);
         let is_unix = host.starts_with(b"unix:");
+        if port == 0 && !is_unix {
+            let problem = format!("no port in upstream \"{}\"", String::from_utf8_lossy(host));
+            return Err(Diag::error(problem, at, at));
+        }
         let name = if is_unix { host.to_vec() } else { [host, &b":"[..], port.to_string().as_bytes()].concat() };
         let mut group = Group::new(host.clone(), Some(at));
         (group.port, group.explicit) = (Some(port), false);
@@ -162,7 +166,8 @@ impl Upstreams {
         for server in &group.servers {
             let [primary, backup] = &mut tiers;
             let tier = if server.backup { backup } else { primary };
-            let (found, host) = self.find_server(server, system.as_ref())?;
+            let shown = if group.explicit { &server.name } else { &group.name };
+            let (found, host) = self.find_server(server, shown, system.as_ref())?;
             let place = host.is_some().then_some(hosts.len());
             hosts.extend(host);
             tier.extend(
@@ -193,11 +198,16 @@ impl Upstreams {
         })
     }
 
-    /// The addresses of a server, and its name where that is looked up while serving.
-    fn find_server(&mut self, server: &Server, system: Option<&System>) -> Result<(Vec<Located>, Option<Host>), Diag> {
+    /// The addresses of a server that messages call `shown`, and its name where that is looked up while serving.
+    fn find_server(
+        &mut self,
+        server: &Server,
+        shown: &[u8],
+        system: Option<&System>,
+    ) -> Result<(Vec<Located>, Option<Host>), Diag> {
         let unix = if server.name.starts_with(b"unix:") { server.name.strip_suffix(b":") } else { None };
         let error = |error| {
-            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+            let problem = format!("{error} in upstream \"{}\"", String::from_utf8_lossy(shown));
             Diag::error(problem, server.at, server.at)
         };
         let url = addr::peer(unix.unwrap_or(&server.name)).map_err(error)?;

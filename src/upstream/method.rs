@@ -11,7 +11,7 @@ use super::peer::{Health, Peer, Tier};
 use super::{Group, sticky};
 use crate::conf::args::text;
 use crate::conf::field::one_of;
-use crate::conf::{Args, Contexts, Directive, Field, Problem, on};
+use crate::conf::{Args, Contexts, Directive, Field, Problem, many, on};
 use crate::http::{Request, Value};
 use crate::net::clock;
 
@@ -48,12 +48,12 @@ const GUESSES: u8 = 20;
 
 /// The rows of `upstream { }` that choose a method, with the names of their modules.
 pub const ROWS: &[(&str, Directive<Group>)] = &[
-    ("upstream_hash", on("hash", Contexts::UPSTREAM, 1..=2, hash)),
-    ("upstream_ip_hash", on("ip_hash", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::IpHash))),
-    ("upstream_least_conn", on("least_conn", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::LeastConn))),
+    ("upstream_hash", many("hash", Contexts::UPSTREAM, 1..=2, hash)),
+    ("upstream_ip_hash", many("ip_hash", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::IpHash))),
+    ("upstream_least_conn", many("least_conn", Contexts::UPSTREAM, 0..=0, |g, a| choose(g, a, Method::LeastConn))),
     ("upstream_least_time", on("least_time", Contexts::UPSTREAM, 1..=2, least_time_row)),
     ("upstream_sticky", on("sticky", Contexts::UPSTREAM, 2..=255, sticky::read)),
-    ("upstream_random", on("random", Contexts::UPSTREAM, 0..=2, random)),
+    ("upstream_random", many("random", Contexts::UPSTREAM, 0..=2, random)),
 ];
 
 impl Method {

@@ -5,14 +5,15 @@
 use bytes::Bytes;
 
 use crate::conf::args::text;
-use crate::conf::{Args, Field, List, Problem};
+use crate::conf::{Args, List, Problem};
 use crate::http::{Known, Request, Value};
 
 /// One `*_param`.
 #[derive(Clone)]
 pub struct Param {
     name: Bytes,
-    value: Value,
+    /// What stands in the configuration.
+    pub value: Value,
     if_not_empty: bool,
 }
 
@@ -23,7 +24,7 @@ pub fn param(list: &mut List<Param>, args: &mut Args<'_>) -> Result<(), Problem>
         Some(b"if_not_empty") => true,
         Some(other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(2)),
     };
-    let value = Value::read(args.word(1), args)?;
+    let value = Value::defer(args.word(1), args)?;
     list.push(Param { name: Bytes::copy_from_slice(args.word(0)), value, if_not_empty });
     Ok(())
 }

@@ -59,6 +59,8 @@ pub enum Length {
     Chunked,
     /// With the connection.
     UntilClose,
+    /// The same, and there is no head: all that comes is the body, as HTTP/0.9 has it.
+    Headless,
     /// As a coding of the protocol's own has it.
     Coded(Box<dyn Decode>),
 }

@@ -13,7 +13,7 @@ use super::exchange::Reply;
 use super::pool::{self, Connection};
 use super::protocol::{Decode, Decoded, Length};
 use super::shared::{Limits, Names, Shared};
-use super::{Conf, Peers, wire};
+use super::{Conf, wire};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
@@ -22,8 +22,20 @@ use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
 
-/// The body of a reply, read no faster than `rate`, and what becomes of its connection.
-pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
+/// How a body is read.
+#[derive(Clone, Copy, Default)]
+pub struct Manner {
+    /// No faster than this.
+    pub rate: Rate,
+    /// Whether there is none, whatever the head says.
+    pub bodiless: bool,
+    /// Whether what comes may wait for more on its way through.
+    pub buffered: bool,
+}
+
+/// The body of a reply, and what becomes of its connection.
+pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
+    let Manner { rate, bodiless, buffered } = manner;
     let conf = &shared.conf;
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
     let mut keep_alive = head.keep_alive;
@@ -36,7 +48,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
         _ if bodiless => Framing::Length(0),
         Length::Known(length) => Framing::Length(length),
         Length::Chunked => Framing::Chunked(Decoder::new(conf.pass_trailers)),
-        Length::UntilClose => Framing::UntilClose,
+        Length::UntilClose | Length::Headless => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
@@ -54,7 +66,7 @@ pub fn body(reply: Reply, shared: &Shared, rate: Rate, bodiless: bool) -> Body {
     let timeout = conf.read_timeout;
     let limit = Limit::default();
     let pace = Pace { rate, begun: clock::instant(), read: rest.len() as u64 };
-    let (flush, limits) = match is_buffered(&head.headers, conf) {
+    let (flush, limits) = match buffered {
         true => (Flush::Never, Some(Arc::clone(&shared.limits))),
         false => (Flush::Idle, None),
     };
@@ -142,11 +154,10 @@ impl End {
             }
         }
         let key = self.choice.pool_key();
-        let peers: &Peers = self.choice.peers();
+        let busy = self.choice.release(false);
         if let Some(connection) = self.connection.take().filter(|_| self.keep_alive) {
-            pool::put(key, peers, connection);
+            pool::put(key, self.choice.peers(), connection, busy);
         }
-        self.choice.release(false);
     }
 }
 

@@ -46,6 +46,7 @@ pub fn log(request: &Request, fault: &Fault, at: &Endpoint) {
     let (level, text) = match &fault.cause {
         Cause::TimedOut => (Level::Error, "upstream timed out (110: Connection timed out)".to_owned()),
         Cause::Closed => (Level::Error, "upstream prematurely closed connection".to_owned()),
+        Cause::Short(text) => (Level::Error, (*text).to_owned()),
         Cause::Protocol(text) if fault.side == Side::Here => (Level::Alert, text.clone()),
         Cause::Protocol(text) => (Level::Error, text.clone()),
         Cause::TooLarge => (Level::Error, "upstream sent too big header".to_owned()),

@@ -43,7 +43,7 @@ pub const SECURE: &[Directive<Upstream>] = &[
         c.secure.no_reuse = !reuse;
         Ok(())
     }),
-    on("ssl_protocols", SCOPES, 1..=255, |c, a| c.secure.common.versions.read(a)),
+    many("ssl_protocols", SCOPES, 1..=255, |c, a| c.secure.common.versions.read(a)),
     on("ssl_ciphers", SCOPES, 1..=1, |c, a| {
         c.secure.common.ciphers = Some(text(a.word(0)).into_owned());
         Ok(())

@@ -50,7 +50,7 @@ impl Shared {
         let mut hash = DefaultHasher::new();
         format!("{conf:?}").hash(&mut hash);
         let conf = Conf { tag: hash.finish(), ..conf };
-        let write = check(&conf, protocol)?;
+        let write = check(&conf, protocol, env)?;
         let default = || TempPath { path: env.temp_path(protocol), levels: Vec::new() };
         let directory = conf.temp_path.clone().unwrap_or_else(default);
         env.makes(&directory.path);
@@ -67,9 +67,9 @@ impl Shared {
 
 /// Holds the sizes of buffers against one another, also where nothing is passed on; returns how much is written to a file at
 /// a time.
-pub fn check(conf: &Conf, protocol: &str) -> Result<u64, Diag> {
+pub fn check(conf: &Conf, protocol: &str, env: &Env) -> Result<u64, Diag> {
     let name = |name: &str| format!("\"{protocol}_{name}\"");
-    let fail = |problem: String| Err(Diag::general(problem, conf.sized));
+    let fail = |problem: String| Err(env.inherited(problem, conf.sized));
     let (largest, both) = (
         conf.buffer_size.max(conf.buffers.size),
         format!("the maximum of the value of {} and one of the {}", name("buffer_size"), name("buffers")),

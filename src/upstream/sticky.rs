@@ -12,8 +12,8 @@ use crate::conf::zones::PAGE;
 use crate::conf::{Args, Diag, Env, Field, Problem, units};
 use crate::http::shards::Shards;
 use crate::http::value::Part;
-use crate::http::{Known, Request, Value};
-use crate::net::clock;
+use crate::http::{Known, Request, Scope, Value};
+use crate::net::{Level, clock};
 
 /// What `sticky` says.
 #[derive(Clone, Debug, Default)]
@@ -66,10 +66,11 @@ struct Session {
 }
 
 /// A session that a response confirms.
-#[derive(Debug)]
 pub struct Lesson {
     key: [u8; 16],
     sid: Bytes,
+    /// Where the response came, for the log.
+    place: Arc<dyn Scope>,
     /// Whether the response began it.
     new: bool,
 }
@@ -113,7 +114,7 @@ impl Sticky {
         let learn = self.learn.as_ref()?;
         let begun = first(&learn.create, request);
         let key = key(begun.as_ref().or(id)?);
-        let lesson = Lesson { key, sid: sid.clone(), new: begun.is_some() };
+        let lesson = Lesson { key, sid: sid.clone(), place: Arc::clone(&request.scope), new: begun.is_some() };
         if !learn.at_header {
             return Some(lesson);
         }
@@ -125,15 +126,22 @@ impl Sticky {
     pub fn learn(&self, lesson: Lesson) {
         let Some(learn) = &self.learn else { return };
         let Some(sessions) = &learn.sessions else { return };
-        let Lesson { key, sid, new } = lesson;
+        let Lesson { key, sid, place, new } = lesson;
+        let log = |level, what: &str| {
+            let message = format!("could not allocate node in sticky session zone \"{}\"{what}", text(&learn.zone));
+            place.core().error_log.write(level, None, &message);
+        };
         sessions.table.with(&key, |part| {
             drop_old(part, learn.timeout, false);
             let session = || Session { sid: sid.clone(), last: now() };
             if let Some(known) = part.get(&key) {
                 *known = session();
             } else if new && !part.insert(&key, session()) {
+                log(Level::Warn, ", expiring least recently used session");
                 drop_old(part, learn.timeout, true);
-                part.insert(&key, session());
+                if !part.insert(&key, session()) {
+                    log(Level::Alert, "");
+                }
             }
         });
     }

@@ -14,12 +14,15 @@ use crate::http::headers::Known;
 pub const CGI_HIDDEN: [&str; 6] =
     ["Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"];
 
-/// Reads a head of HTTP/1.0 or 1.1. A `bodiless` reply, the answer to a HEAD, has no body whatever its fields say.
+/// Reads a head of HTTP/1.0 or 1.1, or finds that there is none. A `bodiless` reply, the answer to a HEAD, has no body whatever its fields say.
 pub fn http(buf: &mut BytesMut, bodiless: bool) -> Result<Option<ReplyHead>, String> {
     let line = match parse::status_line(buf) {
         Ok(Some(line)) => line,
         Ok(None) => return Ok(None),
-        Err(_) => return Err("upstream sent no valid HTTP/1.0 header".to_owned()),
+        Err(_) => {
+            let head = frame(200, 9, Bytes::new(), Headers::default(), false)?;
+            return Ok(Some(ReplyHead { length: Length::Headless, ..head }));
+        }
     };
     if line.code == 103 && line.version < 1001 {
         return Err("upstream sent HTTP/1.0 response with early hints".to_owned());

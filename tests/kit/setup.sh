@@ -12,7 +12,7 @@ openssl openssl
 pebble pebble
 testssl testssl.sh bsdextrautils dnsutils
 chromedriver chromium-driver chromium"
-    [ "${1:-}" != bench ] || echo "wrk wrk"
+    [ "${1:-}" != bench ] || printf "wrk wrk\nh2load nghttp2-client\n"
 }
 
 missing() {

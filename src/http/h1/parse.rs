@@ -283,8 +283,9 @@ impl Cursor<'_> {
         }
         let (mut valid, mut underscore) = (true, false);
         let after = loop {
+            // Nearly all names are nothing but these.
+            self.skip(|c| c.is_ascii_alphanumeric() || c == b'-');
             match self.peek()? {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => {}
                 b'_' => underscore = true,
                 c @ (b':' | b'\r' | b'\n') => break c,
                 b'/' if side == Side::Response && self.since(start) == b"HTTP" => return self.junk(),

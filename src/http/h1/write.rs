@@ -121,7 +121,7 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer that has written nothing.
     pub fn new(stream: &'a Stream, timeout: Duration, rate: Rate) -> Self {
-        let queue = VecDeque::with_capacity(4);
+        let queue = VecDeque::new();
         Self {
             stream,
             timeout,
@@ -145,6 +145,27 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Writes a head, or all there is, that nothing follows: what leaves at once is never queued.
+    pub async fn send_whole(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if let Some(notes) = self.notes {
+            notes();
+        }
+        let mut rest = bytes;
+        if self.rate.limit == 0 {
+            let write = std::future::poll_fn(|cx| Poll::Ready(self.stream.poll_write(cx, &[IoSlice::new(bytes)])));
+            match write.await {
+                Poll::Ready(Ok(n)) => {
+                    self.sent += n as u64;
+                    rest = bytes.get(n..).unwrap_or_default();
+                }
+                Poll::Ready(Err(error)) => return Err(Fault::client(Stage::Send, Cause::Io(error))),
+                Poll::Pending => {}
+            }
+        }
+        self.push(Bytes::copy_from_slice(rest));
+        self.flush().await
+    }
+
     /// Writes head and body.
     pub async fn send(&mut self, head: Bytes, mut body: Body, chunked: bool) -> Result<(), Fault> {
         self.push(head);
@@ -162,8 +183,9 @@ impl<'a> Writer<'a> {
             let gathered = match gathered.await {
                 Ok(gathered) => gathered,
                 Err(fault) => {
-                    // The client still gets what came before its source failed, but no head that nothing follows.
-                    if fault.side != Side::Upstream || self.sent > 0 || self.queue.len() > 1 {
+                    // The client still gets what came before its source failed, but no head that only nonsense follows.
+                    let nonsense = fault.side == Side::Upstream && matches!(fault.cause, Cause::Protocol(_));
+                    if !nonsense || self.sent > 0 || self.queue.len() > 1 {
                         self.flush_before(&mut body).await?;
                     }
                     return Err(fault);

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
-use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, on};
-use crate::http::mime::TypeSet;
+use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, many, on};
+use crate::http::mime::{NamedTypes, TypeSet};
 use crate::http::{Body, Head, Known, Request, Value};
 use crate::net::Level;
 
@@ -27,7 +27,7 @@ pub struct Conf {
     pub charset: Option<Value>,
     source: Option<Value>,
     override_own: bool,
-    types: Option<Arc<TypeSet>>,
+    types: NamedTypes,
 }
 
 /// What requests read.
@@ -53,8 +53,8 @@ impl super::Module for Module {
             Ok(())
         }),
         on("override_charset", Contexts::SCOPES_IF, 1..=1, |c, a| a.set(&mut c.override_own)),
-        on("charset_types", Contexts::SCOPES, 1..=255, |c, a| {
-            c.types = Some(Arc::new(TypeSet::read(a)));
+        many("charset_types", Contexts::SCOPES, 1..=255, |c, a| {
+            c.types.add(a);
             Ok(())
         }),
     ];
@@ -70,7 +70,7 @@ impl super::Module for Module {
         {
             return Err(Diag::general(missing(&from, &to), None));
         }
-        let types = conf.types.clone().unwrap_or_else(|| Arc::new(TypeSet::new(&TYPES)));
+        let types = conf.types.or(&TYPES);
         Ok(Loc { conf, types, tables: Arc::clone(tables) })
     }
 

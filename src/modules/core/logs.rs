@@ -29,7 +29,7 @@ const LONGEST: u64 = 2048 + 64;
 /// `error_log file [level]`.
 pub fn error_log(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let place = match args.word(0) {
-        b"stderr" => Place::Stderr,
+        b"stderr" | b"" => Place::Stderr,
         word if word.starts_with(b"syslog:") => {
             let parameters = word.get(b"syslog:".len()..).unwrap_or_default();
             Place::Other(Sink::Syslog(syslog::read(parameters, args).map_err(|problem| problem.at(0))?))

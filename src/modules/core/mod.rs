@@ -12,7 +12,7 @@ use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem,
 use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, InFileOnly, Lingering, Tokens};
 use crate::http::mime::Types;
 use crate::http::request::Version;
-use crate::http::{Value, Variable};
+use crate::http::{Agent, Value, Variable};
 use crate::net::Level;
 use crate::upstream::resolver;
 use crate::http::host::Name;
@@ -116,14 +116,8 @@ impl super::Module for Module {
         on("keepalive_requests", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_requests)),
         on("keepalive_time", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_time)),
         on("keepalive_min_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.keepalive_min_timeout)),
-        on("keepalive_disable", SCOPES, 1..=2, |c, a| {
-            let words: Vec<&[u8]> = a.words().collect();
-            for (at, word) in words.iter().enumerate() {
-                one_of(word, &[("none", ()), ("msie6", ()), ("safari", ())]).map_err(|problem| problem.at(at))?;
-            }
-            c.core.keepalive_disable_msie6 = words.contains(&&b"msie6"[..]);
-            c.core.keepalive_disable_safari = words.contains(&&b"safari"[..]);
-            Ok(())
+        many("keepalive_disable", SCOPES, 1..=2, |c, a| {
+            a.add(&mut c.core.keepalive_disable, &[("none", 0), ("msie6", Agent::MSIE6), ("safari", Agent::SAFARI)])
         }),
         on("send_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.send_timeout)),
         on("lingering_close", SCOPES, 1..=1, |c, a| {
@@ -140,7 +134,7 @@ impl super::Module for Module {
         // Responses.
         on("auth_delay", SCOPES, 1..=1, |c, a| a.set(&mut c.core.auth_delay)),
         on("satisfy", SCOPES, 1..=1, |c, a| pick(a, &mut c.core.satisfy_any, &[("all", false), ("any", true)])),
-        many("internal", LOCATION, 0..=0, |c, _| {
+        on("internal", LOCATION, 0..=0, |c, _| {
             c.core.internal.0 = true;
             Ok(())
         }),
@@ -151,9 +145,8 @@ impl super::Module for Module {
         on("msie_refresh", SCOPES, 1..=1, |c, a| a.set(&mut c.core.msie_refresh)),
         on("log_subrequest", SCOPES, 1..=1, |c, a| a.set(&mut c.core.log_subrequest)),
         on("recursive_error_pages", SCOPES, 1..=1, |c, a| a.set(&mut c.core.recursive_error_pages)),
-        on("early_hints", SCOPES, 1..=255, |c, a| {
-            c.core.early_hints = a.words().map(|word| Value::read(word, a)).collect::<Result<_, _>>()?;
-            Ok(())
+        many("early_hints", SCOPES, 1..=255, |c, a| {
+            a.words().try_for_each(|word| Value::read(word, a).map(|value| c.core.early_hints.push(value)))
         }),
         on("post_action", SCOPES_IF, 1..=1, |c, a| {
             c.core.post_action = Some(Bytes::copy_from_slice(a.word(0)));
@@ -161,12 +154,8 @@ impl super::Module for Module {
         }),
         many("error_page", SCOPES_IF, 2..=255, error_page),
         on("server_tokens", SCOPES, 1..=1, |c, a| {
-            c.core.server_tokens = match a.word(0) {
-                word if word.eq_ignore_ascii_case(b"on") => Tokens::On,
-                word if word.eq_ignore_ascii_case(b"off") => Tokens::Off,
-                word if word.eq_ignore_ascii_case(b"build") => Tokens::Build,
-                _ => Tokens::Custom(Value::read(a.word(0), a)?),
-            };
+            let values = [("off", Tokens::Off), ("on", Tokens::On), ("build", Tokens::Build)];
+            c.core.server_tokens = one_of(a.word(0), &values).map_err(|problem| problem.at(0))?;
             Ok(())
         }),
         many("error_log", Contexts(Contexts::MAIN.0 | SCOPES.0), 1..=255, logs::error_log),

@@ -71,7 +71,7 @@ impl super::Module for Module {
         }),
         many("fastcgi_param", SCOPES, 2..=3, |c, a| params::param(&mut c.params, a)),
         on("fastcgi_index", SCOPES, 1..=1, |c, a| a.set(&mut c.index)),
-        on("fastcgi_split_path_info", SCOPES, 1..=1, split_path_info),
+        many("fastcgi_split_path_info", SCOPES, 1..=1, split_path_info),
         // A low-water mark for sending is not known to Linux.
         on("fastcgi_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
         on("fastcgi_keep_conn", SCOPES, 1..=1, |c, a| a.set(&mut c.keep_conn)),
@@ -88,7 +88,8 @@ impl super::Module for Module {
         Some(("fastcgi_", &[CONNECTING, PASSING, NEXT_CGI, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
-        shared::check(&conf.upstream, "fastcgi")?;
+        shared::check(&conf.upstream, "fastcgi", cx.env)?;
+        cx.know(conf.params.iter().map(|param| &param.value))?;
         let pass = match &conf.pass.0 {
             None => None,
             Some(pass) => Some(Box::new(Passing {

@@ -248,8 +248,8 @@ impl Decode for Stdout {
         loop {
             return match self.records.next(buf).map_err(Cause::Protocol)? {
                 Piece::Stdout(bytes) => Ok(self.data(bytes)),
-                Piece::Closed if short => Err(Cause::Protocol("upstream prematurely closed FastCGI stdout".to_owned())),
-                Piece::Ending if short => Err(Cause::Protocol("upstream prematurely closed FastCGI request".to_owned())),
+                Piece::Closed if short => Err(Cause::Short("upstream prematurely closed FastCGI stdout")),
+                Piece::Ending if short => Err(Cause::Short("upstream prematurely closed FastCGI request")),
                 Piece::Closed | Piece::Ending => continue,
                 Piece::Stderr(text) => {
                     let text = String::from_utf8_lossy(complaint(&text)).into_owned();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Phases, Seal};
 use crate::conf::field::{Buffers, Size};
-use crate::conf::{Args, Contexts, Diag, Directive, Problem, on};
-use crate::http::mime::TypeSet;
+use crate::conf::{Args, Contexts, Diag, Directive, Problem, many, on};
+use crate::http::mime::{NamedTypes, TypeSet};
 use crate::http::variable::variable;
 use crate::http::zlib::{self, Effort};
 use crate::http::{Body, Head, Known, Method, Request, Variable, gzip};
@@ -30,13 +30,13 @@ pub struct Conf {
     no_buffer: bool,
     /// Bytes that are gathered before they leave.
     buffer: u64,
-    types: Option<Arc<TypeSet>>,
+    types: NamedTypes,
 }
 
 impl Default for Conf {
     fn default() -> Self {
         let effort = Effort::default();
-        Self { on: false, effort, min_length: 20, no_buffer: false, buffer: LARGEST, types: None }
+        Self { on: false, effort, min_length: 20, no_buffer: false, buffer: LARGEST, types: NamedTypes::default() }
     }
 }
 
@@ -65,8 +65,8 @@ impl super::Module for Module {
             c.buffer = buffers.total().min(LARGEST);
             Ok(())
         }),
-        on("gzip_types", SCOPES, 1..=255, |c, a| {
-            c.types = Some(Arc::new(TypeSet::read(a)));
+        many("gzip_types", SCOPES, 1..=255, |c, a| {
+            c.types.add(a);
             Ok(())
         }),
         on("gzip_comp_level", SCOPES, 1..=1, |c, a| {
@@ -96,7 +96,7 @@ impl super::Module for Module {
     const VARIABLES: &'static [Variable<Loc>] = &[variable("gzip_ratio", |_, r, _, out| ratio(r, out))];
 
     fn seal(conf: Conf, (): &(), _: &mut Seal<'_>) -> Result<Loc, Diag> {
-        let types = conf.types.clone().unwrap_or_else(|| Arc::new(TypeSet::new(&["text/html"])));
+        let types = conf.types.or(&["text/html"]);
         Ok(Loc { conf, types })
     }
 

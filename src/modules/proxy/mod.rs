@@ -70,11 +70,14 @@ impl super::Module for Module {
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         on("proxy_pass", PLACES, 1..=1, proxy_pass),
         many("proxy_set_header", SCOPES, 2..=2, |c, a| {
-            let value = Value::read(a.word(1), a)?;
+            let value = Value::defer(a.word(1), a)?;
             c.set_header.push((Bytes::copy_from_slice(a.word(0)), value));
             Ok(())
         }),
-        on("proxy_set_body", SCOPES, 1..=1, |c, a| a.set(&mut c.set_body)),
+        on("proxy_set_body", SCOPES, 1..=1, |c, a| {
+            c.set_body = Some(Value::defer(a.word(0), a)?);
+            Ok(())
+        }),
         on("proxy_method", SCOPES, 1..=1, |c, a| a.set(&mut c.method)),
         on("proxy_http_version", SCOPES, 1..=1, |c, a| {
             let versions = [("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11), ("2", HttpVersion::Http2)];
@@ -104,7 +107,8 @@ impl super::Module for Module {
     const UPSTREAM: Option<Mount<Conf>> = Some(("proxy_", &[CONNECTING, PASSING, NEXT_HTTP, SECURE, UNCACHED], |conf| &mut conf.upstream));
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
-        shared::check(&conf.upstream, "proxy")?;
+        shared::check(&conf.upstream, "proxy", cx.env)?;
+        cx.know(conf.set_header.iter().map(|(_, value)| value).chain(&conf.set_body))?;
         match conf.pass.0.clone() {
             Some(pass) => pass::seal(conf, &pass, cx).map(|loc| Some(Box::new(loc))),
             None => Ok(None),

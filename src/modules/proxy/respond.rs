@@ -7,9 +7,11 @@ use super::pass::{Loc, SCHEME};
 use super::{cookie, redirect};
 use crate::http::h1::write::Writer;
 use crate::http::headers::{Field, Known};
+use crate::http::request::Version;
 use crate::http::{Body, Flow, Method, Request};
+use crate::net::Level;
 use crate::upstream::fields::Sent;
-use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
+use crate::upstream::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::Destination;
 use crate::upstream::{answer, inlet, wire};
 
@@ -44,9 +46,12 @@ impl Protocol for Http1<'_> {
     const SCHEME: &'static str = SCHEME.name;
     const KEEPS_DATELESS: bool = true;
 
-    fn head(&mut self, buf: &mut BytesMut, _: &Request) -> Result<Option<ReplyHead>, String> {
+    fn head(&mut self, buf: &mut BytesMut, request: &Request) -> Result<Option<ReplyHead>, String> {
         loop {
             let Some(head) = wire::http(buf, self.head)? else { return Ok(None) };
+            if matches!(head.length, Length::Headless) {
+                return headless(head, request).map(Some);
+            }
             // Interim responses but hints and the change of protocols are read over.
             if !(100..200).contains(&head.status) || matches!(head.status, 101 | 103) {
                 return Ok(Some(head));
@@ -76,6 +81,16 @@ impl Protocol for Http1<'_> {
             _ => cookie::rewrite(&self.loc.cookies, field.value, request),
         }
     }
+}
+
+/// What does not begin like a head is passed on as it is; HTTP/2 has no place for that.
+fn headless(head: ReplyHead, request: &Request) -> Result<ReplyHead, String> {
+    let problem = "upstream sent no valid HTTP/1.0 header";
+    if request.version >= Version::HTTP_20 {
+        return Err(problem.to_owned());
+    }
+    request.log(Level::Error, &format!("{problem} while reading response header from upstream"));
+    Ok(head)
 }
 
 fn is_head(loc: &Loc, request: &Request) -> bool {

@@ -117,7 +117,7 @@ impl super::Module for Module {
         // Files are read once a reload; none is taken over unread.
         on("ssl_object_cache_inheritable", Contexts::MAIN, 1..=1, |_, a| a.set(&mut false)),
         // The handshake.
-        on("ssl_protocols", SERVERS, 1..=255, |c, a| c.common.versions.read(a)),
+        many("ssl_protocols", SERVERS, 1..=255, |c, a| c.common.versions.read(a)),
         on("ssl_ciphers", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.ciphers)),
         on("ssl_prefer_server_ciphers", SERVERS, 1..=1, |c, a| a.set(&mut c.own_order)),
         on("ssl_ecdh_curve", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.curves)),
@@ -157,7 +157,7 @@ impl super::Module for Module {
             Ok(())
         }),
         // Resumption.
-        on("ssl_session_cache", SERVERS, 1..=2, |c, a| {
+        many("ssl_session_cache", SERVERS, 1..=2, |c, a| {
             c.sessions = Some(read::sessions(a)?);
             Ok(())
         }),
