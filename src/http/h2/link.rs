@@ -15,8 +15,8 @@ use crate::http::hpack::Encoder;
 
 /// Bytes that wait to leave before streams must wait.
 pub const ENOUGH: usize = 64 << 10;
-/// Bytes that a stream may write before others of its rank have their turn.
-const TURN: usize = 32 << 10;
+/// Bytes of a body that a stream may write before others have their turn.
+pub const TURN: usize = 32 << 10;
 /// Frames that may be owed to a client who does not read, as in nginx.
 const OWED: u32 = 10_000;
 
@@ -151,7 +151,7 @@ impl Link {
 
     /// A stream has used its turn, or does not want it any more.
     pub(super) fn yields(&self, stream: &Stream) {
-        if stream.turn.replace(0) > 0 {
+        if stream.turn.replace(false) {
             self.turns.set(self.turns.get().saturating_sub(1));
         }
     }
@@ -181,20 +181,21 @@ impl Link {
             !goes
         });
         let mut ready = sorted(&self.order.borrow(), ready).into_iter().peekable();
-        while let Some((place, stream)) = ready.next_if(|(_, stream)| room > 0 && stream.may_send(window)) {
+        let best = ready.peek().map(|(place, _)| *place);
+        // Those who come behind the best must see first what these leave.
+        let goes =
+            |place: &Place, stream: &Stream, room, window| room > 0 && stream.may_send(window) && best == Some(*place);
+        while let Some((_, stream)) = ready.next_if(|(place, stream)| goes(place, stream, room, window)) {
             let need = stream.need.get();
-            let alone = ready.peek().is_none_or(|(next, _)| place.precedes(*next));
-            let turn = need.min(if alone { room } else { TURN });
-            room = room.saturating_sub(turn.max(frame::HEAD));
-            window = window.saturating_sub(turn);
-            stream.turn.set(turn.max(1));
+            room = room.saturating_sub(need.max(frame::HEAD));
+            window = window.saturating_sub(need);
+            stream.turn.set(true);
             self.turns.set(self.turns.get() + 1);
             stream.wake();
         }
         // The others were there before those who come now.
         let mut waiting = self.waiting.borrow_mut();
-        let others: Vec<_> = ready.map(|(_, stream)| stream).collect();
-        waiting.splice(0..0, others);
+        waiting.splice(0..0, ready.map(|(_, stream)| stream));
     }
 
     /// Nothing more can be sent: all streams are given up.
@@ -203,7 +204,7 @@ impl Link {
         self.waiting.borrow_mut().clear();
         self.turns.set(0);
         for stream in std::mem::take(&mut *self.streams.borrow_mut()).into_values() {
-            stream.turn.set(0);
+            stream.turn.set(false);
             stream.give_up();
         }
     }

@@ -48,8 +48,8 @@ pub struct Stream {
     inbox: RefCell<Inbox>,
     /// Bytes that it has to send and waits to.
     pub(super) need: Cell<usize>,
-    /// Bytes that it may send before others do, while it has its turn.
-    pub(super) turn: Cell<usize>,
+    /// Whether it was told to go on.
+    pub(super) turn: Cell<bool>,
     /// Whether it waits for its body.
     reads: Cell<bool>,
     task: Cell<Option<Waker>>,
@@ -112,7 +112,7 @@ impl Stream {
             flow: Cell::new(Flow::Ahead),
             inbox: RefCell::default(),
             need: Cell::new(0),
-            turn: Cell::new(0),
+            turn: Cell::new(false),
             reads: Cell::new(false),
             task: Cell::new(None),
             sent: Cell::new(0),
@@ -221,7 +221,7 @@ impl Stream {
         }
         let own = usize::try_from(self.window.get()).unwrap_or(0);
         let window = own.min(self.link.window.get() as usize);
-        if self.link.has_room(self.turn.get() > 0) && (need == 0 || window > 0) {
+        if self.link.has_room(self.turn.get()) && (need == 0 || window > 0) {
             return Poll::Ready(Ok(need.min(window)));
         }
         self.link.yields(self);
@@ -246,6 +246,7 @@ impl Stream {
         self.link.count(len, len - frame::HEAD);
         self.sent.set(self.sent.get() + len as u64);
         self.out_closed.set(end);
+        self.link.yields(self);
         self.link.wake();
     }
 
@@ -257,7 +258,6 @@ impl Stream {
         self.window.set(self.window.get() - i64::try_from(len).unwrap_or(i64::MAX));
         self.link.window.set(self.link.window.get().saturating_sub(u32::try_from(len).unwrap_or(u32::MAX)));
         self.link.count(0, len);
-        let turn = self.turn.get();
         loop {
             let size = len.min(chunk);
             len -= size;
@@ -272,12 +272,7 @@ impl Stream {
         self.link.count(all, 0);
         self.sent.set(self.sent.get() + all as u64);
         self.out_closed.set(end);
-        if turn > 0 {
-            match turn.checked_sub(all).filter(|&left| left > 0) {
-                Some(left) => self.turn.set(left),
-                None => self.link.yields(self),
-            }
-        }
+        self.link.yields(self);
         self.link.wake();
     }
 

@@ -10,12 +10,9 @@ use bytes::Bytes;
 use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::h1::inbound::read_part;
 use crate::http::h1::write::Rate;
-use crate::http::h2::Stream;
+use crate::http::h2::{Stream, link};
 use crate::http::{Body, Chunk, FilePart, Headers};
 use crate::net::timer::within;
-
-/// Bytes of a file that are read at once.
-const PIECE: usize = 64 << 10;
 
 /// Sends bodies.
 pub struct Sender<'a> {
@@ -168,7 +165,9 @@ impl Sender<'_> {
             if wanted == 0 && (rest != Rest::End || self.stream.is_out_closed()) {
                 return Ok(());
             }
-            let piece = usize::try_from(wanted).unwrap_or(PIECE).min(held.len.max(PIECE));
+            // Whole frames, and no more than what is due at a time.
+            let turn = (link::TURN / self.chunk).max(1).saturating_mul(self.chunk);
+            let piece = usize::try_from(wanted).unwrap_or(turn).min(turn);
             let allowed = if piece > 0 { self.allowance(piece, body).await? } else { 0 };
             let room = self.room(allowed, body).await?;
             held.load(room)?;
