@@ -31,7 +31,7 @@ pub fn valid(text: &[u8]) -> Option<Host<'_>> {
     let inner = if literal { name.get(1..end - 1)? } else { name };
     let (mut upper, mut dot) = (false, false);
     for &c in inner {
-        let allowed = c.is_ascii_alphanumeric() || literal_byte(c) || (c == b'%' && !literal);
+        let allowed = literal_byte(c) || (c == b'%' && !literal);
         if !allowed || (dot && c == b'.') {
             return None;
         }

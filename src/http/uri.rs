@@ -195,7 +195,11 @@ fn leading(text: &[u8], wanted: impl Fn(&u8) -> bool) -> usize {
 
 /// Unreserved, sub-delims and `:`, as RFC 3986 allows them between brackets.
 pub(super) fn literal_byte(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || b":-._~!$&'()*+,;=".contains(&c)
+    let mark = matches!(
+        c,
+        b':' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+    );
+    mark || c.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]
