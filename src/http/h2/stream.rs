@@ -372,8 +372,10 @@ impl Incoming {
         if stream.in_closed.get() {
             return Poll::Ready(Ok(None));
         }
-        if let Flow::Bounded(size) = stream.flow.get() {
-            stream.refill(size);
+        match stream.flow.get() {
+            Flow::Bounded(size) => stream.refill(size),
+            Flow::Ahead => stream.refill(stream.preread),
+            Flow::Wide | Flow::Shut => {}
         }
         stream.reads.set(true);
         stream.listen(cx);

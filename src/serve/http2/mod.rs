@@ -189,10 +189,11 @@ impl Run {
         if !busy {
             at.client.stage.wait();
         }
-        if self.worker.is_stopping() || !Arc::ptr_eq(&self.worker.table(), &self.table) {
-            if !busy {
-                return Poll::Ready(self.finish(Code::NO_ERROR));
-            }
+        let old = !Arc::ptr_eq(&self.worker.table(), &self.table);
+        if !busy && (old || self.worker.must_yield()) {
+            return Poll::Ready(self.finish(Code::NO_ERROR));
+        }
+        if old || self.worker.is_stopping() {
             at.go_away(self.input.last, Code::NO_ERROR);
         }
         match self.flush(cx) {
