@@ -142,7 +142,8 @@ impl Connection {
     /// Starts the task of a stream, whose fields have come.
     fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read) {
         let ended = stream.in_closed.get();
-        tokio::task::spawn_local(stream::run(Rc::clone(self), stream, read, ended));
+        let job = stream::Job { connection: Rc::clone(self), stream, read, ended };
+        tokio::task::spawn_local(job.run());
     }
 }
 

@@ -1,6 +1,6 @@
 //! One stream: a request from its head to its log line (RFC 9113 §8.1).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::http::h2::{End, Incoming, Link, Stream};
 use crate::http::{Body, Request, Response};
 use crate::net::timer::within;
 use crate::net::{Level, clock};
+use crate::serve::runner::{self, Idle, Runner};
 use crate::serve::{answer, build, phases};
 use crate::table::{Location, Server};
 
@@ -31,12 +32,35 @@ impl Drop for Open {
     }
 }
 
-/// Serves a request; `ended` tells that it has no body.
-pub async fn run(connection: Rc<Connection>, stream: Rc<Stream>, read: Read, ended: bool) {
-    let open = Open { stream: Rc::clone(&stream), code: Cell::new(Code::INTERNAL_ERROR) };
-    let (mut request, server, refused) = begin(&connection, &stream, read, ended);
-    let (response, location) = phases::serve(&mut request, &server, refused).await;
-    answer(&open, &mut request, response, &location, &server).await;
+thread_local! {
+    static IDLE: Idle<Job, ()> = RefCell::default();
+}
+
+/// A request to be served.
+pub struct Job {
+    /// The connection it came on.
+    pub connection: Rc<Connection>,
+    /// Its stream.
+    pub stream: Rc<Stream>,
+    /// Its head.
+    pub read: Read,
+    /// Whether it has no body.
+    pub ended: bool,
+}
+
+impl Job {
+    /// Serves the request.
+    pub async fn run(self) {
+        runner::run(&IDLE, || Runner::new(|job: Self| job.serve()), self).await;
+    }
+
+    async fn serve(self) {
+        let Self { connection, stream, read, ended } = self;
+        let open = Open { stream: Rc::clone(&stream), code: Cell::new(Code::INTERNAL_ERROR) };
+        let (mut request, server, refused) = begin(&connection, &stream, read, ended);
+        let (response, location) = phases::serve(&mut request, &server, refused).await;
+        answer(&open, &mut request, response, &location, &server).await;
+    }
 }
 
 /// Makes a request of a head.
