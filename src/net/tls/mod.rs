@@ -12,6 +12,7 @@ pub mod names;
 pub mod ocsp;
 pub mod openssl;
 pub mod pem;
+pub mod schedule;
 pub mod session;
 pub mod show;
 pub mod staple;

@@ -5,6 +5,8 @@ use rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, SignatureScheme, SupportedCipherSuite};
 
+use super::schedule;
+
 /// Suites by number: OpenSSL's name, and the words a cipher list may find it by.
 const SUITES: [(CipherSuite, &str, &[&str]); 9] = [
     (CipherSuite::TLS13_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384", &[]),
@@ -247,7 +249,7 @@ pub fn all_tls13() -> Vec<SupportedCipherSuite> {
 }
 
 fn find(suite: CipherSuite) -> Option<SupportedCipherSuite> {
-    ALL_CIPHER_SUITES.iter().copied().find(|known| known.suite() == suite)
+    ALL_CIPHER_SUITES.iter().copied().find(|known| known.suite() == suite).map(schedule::suite)
 }
 
 /// Groups, and names of groups that are not here.
@@ -271,7 +273,9 @@ pub fn groups(list: &str) -> Option<Groups> {
 
 /// All that there is, in our order of preference.
 pub fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
+    let theirs = rustls::crypto::aws_lc_rs::default_provider();
+    let cipher_suites = theirs.cipher_suites.iter().copied().map(schedule::suite).collect();
+    CryptoProvider { cipher_suites, ..theirs }
 }
 
 #[cfg(test)]
