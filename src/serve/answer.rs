@@ -73,7 +73,7 @@ pub fn tell(request: &Request) {
 /// Runs `post_action` and the log phase.
 pub async fn log(request: &mut Request, server: &Arc<Server>, location: &Arc<Location>) {
     match &location.loc.core.post_action {
-        Some(to) => phases::post_action(request, server, location, to).await.loc.log(request),
+        Some(to) => Box::pin(phases::post_action(request, server, location, to)).await.loc.log(request),
         None => location.loc.log(request),
     }
 }

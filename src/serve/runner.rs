@@ -1,4 +1,4 @@
-//! What serves a request takes some 15 KB while it runs. A connection borrows that for a request and gives it back, so that
+//! What serves a request takes more than 3 KB while it runs. A connection borrows that for a request and gives it back, so that
 //! idle connections are small and the next request finds memory that is still warm.
 
 use std::cell::{Cell, RefCell};

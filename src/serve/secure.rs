@@ -1,6 +1,7 @@
 //! The TLS handshake that stands before the first request of a connection
 //! (<https://nginx.org/en/docs/http/configuring_https_servers.html>).
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +54,7 @@ pub async fn handshake(client: &Rc<Client>, listen: &Listen) -> Option<()> {
             }
         }
     };
-    match within(limit, shaking).await {
+    match within(limit, pin!(shaking)).await {
         Some(done) => done.ok(),
         None => {
             log(client, listen, Level::Info, "client timed out (110: Connection timed out) while SSL handshaking");
@@ -92,7 +93,8 @@ async fn ask(client: &Rc<Client>, listen: &Listen, started: Instant) {
     let Some(clients) = server.root.loc.ssl.as_ref().and_then(|settings| settings.ocsp.as_ref()) else { return };
     let mut request = build::blank(client, listen, &Head::default(), started);
     request.scope = Arc::clone(&server.root) as Arc<dyn Scope>;
-    if let Some(status) = clients.ask(session, &request).await {
+    // Few ask, and what that takes nobody else shall hold.
+    if let Some(status) = Box::pin(clients.ask(session, &request)).await {
         // A session is asked about once.
         let _ = session.facts.status.set(status);
     }

@@ -1,5 +1,6 @@
 //! One try at one server: connect, send, read the head.
 
+use std::pin::{Pin, pin};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -112,7 +113,7 @@ async fn talk<P: Protocol>(
         None => {
             let bind = conf.bind.as_ref().and_then(|bind| bind.local(request));
             let client = std::rc::Rc::clone(&request.client);
-            let opening = connect(conf, line.at, bind, line.secure);
+            let opening = pin!(connect(conf, line.at, bind, line.secure));
             watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
         }
     };
@@ -121,8 +122,10 @@ async fn talk<P: Protocol>(
     progress.sent = true;
     if protocol.is_http2() {
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
-        let talking = h2::talk(line.shared, outgoing, request, &mut connection, progress);
-        let (head, rest) = watched(conf, &client, body_done, Stage::Head, talking).await?;
+        let (head, rest) = {
+            let talking = pin!(h2::talk(line.shared, outgoing, request, &mut connection, progress));
+            watched(conf, &client, body_done, Stage::Head, talking).await?
+        };
         return Ok((head, rest, connection, connected));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
@@ -130,8 +133,10 @@ async fn talk<P: Protocol>(
     progress.bytes = writer.sent;
     let early = early?;
     let client = std::rc::Rc::clone(&request.client);
-    let reading = head(protocol, line.shared, &connection.stream, request, progress);
-    let (mut head, rest) = watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?;
+    let (mut head, rest) = {
+        let reading = pin!(head(protocol, line.shared, &connection.stream, request, progress));
+        watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?
+    };
     head.keep_alive &= !early;
     Ok((head, rest, connection, connected))
 }
@@ -255,7 +260,7 @@ async fn watched<T>(
     client: &Client,
     body_done: bool,
     stage: Stage,
-    work: impl Future<Output = Result<T, Fault>>,
+    work: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
     if conf.ignore_client_abort || !body_done {
         return work.await;

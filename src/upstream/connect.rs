@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -103,10 +104,11 @@ pub async fn connect(
         })
     };
     let limit: Duration = conf.connect_timeout;
-    match within(limit, opening).await {
+    match within(limit, pin!(opening)).await {
         Some(Ok(stream)) => {
             if let Some(secure) = secure {
-                shake(secure, &stream, at, limit).await?;
+                // Requests on plain or kept connections have no room for it.
+                Box::pin(shake(secure, &stream, at, limit)).await?;
             }
             Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open, h2: None })
         }
