@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -66,12 +66,14 @@ pub async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, listen: Arc<Listen>
         at,
         written: 0,
         idle_reads: 0,
+        block: None,
         waits: Limit::default(),
         stalled: Limit::default(),
         forever: Limit::default(),
     };
     let end = std::future::poll_fn(|cx| run.poll(cx)).await;
     run.at.link.give_up();
+    run.input.give_up_block(&run.at, (0, String::new()));
     if end == End::Closed {
         return None;
     }
@@ -139,10 +141,10 @@ impl Connection {
         }
     }
 
-    /// Starts the task of a stream, whose fields have come.
-    fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read) {
+    /// Starts the task of a stream that began at `started`, whose fields have come.
+    fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read, started: Instant) {
         let ended = stream.in_closed.get();
-        let job = stream::Job { connection: Rc::clone(self), stream, read, ended };
+        let job = stream::Job { connection: Rc::clone(self), stream, read, started, ended };
         tokio::task::spawn_local(job.run());
     }
 }
@@ -167,6 +169,8 @@ struct Run {
     written: usize,
     /// Reads while no stream was open.
     idle_reads: u64,
+    /// The stream whose fields were under way.
+    block: Option<u32>,
     /// Runs while the client is to say something.
     waits: Limit,
     /// Runs while the client takes nothing.
@@ -299,7 +303,12 @@ impl Run {
     fn wait(&mut self, cx: &mut Context<'_>, busy: bool) -> Option<End> {
         let at = Rc::clone(&self.at);
         let core = &at.listen.default.root.loc.core;
-        if busy && !self.input.in_block() {
+        let block = self.input.in_block();
+        if busy && self.block != block {
+            self.waits.clear();
+        }
+        self.block = block;
+        if busy && block.is_none() {
             self.waits.clear();
             return None;
         }
@@ -307,8 +316,7 @@ impl Run {
         let limit = if fresh || busy { core.server.client_header_timeout } else { core.keepalive_timeout };
         ready_only(self.waits.poll_over(cx, limit))?;
         if busy {
-            at.log("client timed out (110: Connection timed out)");
-            self.input.give_up_block();
+            self.input.give_up_block(&at, (408, "client timed out (110: Connection timed out)".to_owned()));
             self.waits.clear();
             return None;
         }
