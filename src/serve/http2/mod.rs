@@ -4,7 +4,7 @@
 //! What all streams that are ready have to say leaves in one write.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +19,7 @@ use super::connection::Linger;
 use crate::http::Client;
 use crate::http::core::Lingering;
 use crate::http::h2::frame::{self, Code};
-use crate::http::h2::{Link, Stream, link};
+use crate::http::h2::{Link, Stream};
 use crate::net::stream::make_room;
 use crate::net::timer::{Limit, within};
 use crate::net::{Level, clock};
@@ -64,7 +64,6 @@ pub async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, listen: Arc<Listen>
         table: worker.table(),
         input: Input::new(at.most()),
         at,
-        written: 0,
         idle_reads: 0,
         block: None,
         waits: Limit::default(),
@@ -165,8 +164,6 @@ struct Run {
     table: Arc<Table>,
     at: Rc<Connection>,
     input: Input,
-    /// Octets of the output that have left.
-    written: usize,
     /// Reads while no stream was open.
     idle_reads: u64,
     /// The stream whose fields were under way.
@@ -276,25 +273,21 @@ impl Run {
         let link = &self.at.link;
         loop {
             let mut out = link.out.borrow_mut();
-            let rest = out.get(self.written..).unwrap_or_default();
-            if rest.is_empty() {
+            if out.is_empty() {
+                out.compact();
                 break;
             }
-            match self.at.client.stream.poll_write(cx, &[IoSlice::new(rest)]) {
+            match out.write(|slices| self.at.client.stream.poll_write(cx, slices)) {
                 Poll::Ready(written) => {
-                    self.written += written?;
+                    out.advance(written?);
                     self.stalled.clear();
                 }
                 Poll::Pending => {
-                    if self.written >= link::ENOUGH / 2 {
-                        out.drain(..self.written);
-                        self.written = 0;
-                    }
+                    out.compact();
                     return Poll::Pending;
                 }
             }
         }
-        self.written = 0;
         link.flushed();
         Poll::Ready(Ok(()))
     }
