@@ -129,6 +129,25 @@ fn fields_that_belong_to_a_connection_are_refused() {
 }
 
 #[test]
+fn large_bodies_come_as_they_are() {
+    let site = Site::start("http2_chunk_size 6000;");
+    let body: Vec<u8> = (0..1_000_000u32).flat_map(|n| (n % 65_521).to_le_bytes()).take(2_500_001).collect();
+    fs::write(site.dir.path().join("html/body"), &body).expect("a file");
+    let mut client = Connection::open(site.port, &[(4, (1 << 31) - 1)]);
+    assert!(client.send(&frame(h2::WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes())));
+    assert!(client.send(&odd(4).flat_map(|stream| get_path(stream, "/body")).collect::<Vec<_>>()));
+    // Until then the socket takes parts of what is written.
+    std::thread::sleep(Duration::from_millis(300));
+    let (mut bodies, mut ended) = (vec![Vec::new(); 8], 0);
+    while ended < 4 {
+        let data = client.find(|frame| frame.kind == h2::DATA).expect("a part");
+        bodies[data.stream as usize].extend_from_slice(&data.payload);
+        ended += u32::from(data.flags & END_STREAM);
+    }
+    assert!(odd(4).all(|stream| bodies[stream as usize] == body));
+}
+
+#[test]
 fn heads_that_stay_unfinished_are_logged() {
     let format = "log_format h '$status [$request] [$request_method] $bytes_sent';";
     let site = Site::with(format, "client_header_timeout 1s; access_log logs/h h;");

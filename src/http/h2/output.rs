@@ -155,7 +155,7 @@ mod tests {
                 assert!(out.len() < all.len() - left.len() + STEP);
                 left.extend_from_slice(&taken);
             }
-            assert!(left == all && out.len() == 0, "{step}");
+            assert_eq!((left == all, out.len()), (true, 0), "{step}");
         }
     }
 
