@@ -9,23 +9,30 @@ use std::fs;
 use std::time::Duration;
 
 use kit::h2::{self, Connection, END_HEADERS, END_STREAM, GET, POST, field, frame};
-use kit::process::{TempDir, free_port};
+use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
 
 /// Bytes that the server may hold more after a flood than before.
 const ROOM: u64 = 24 << 20;
 /// The error code of connections that ask too much.
 const ENHANCE_YOUR_CALM: u32 = 11;
+/// The error code of streams and connections that break the rules.
+const PROTOCOL_ERROR: u32 = 1;
 
 struct Site {
     server: Server,
     port: u16,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Site {
     /// A server with a small and a large file.
     fn start(settings: &str) -> Self {
+        Self::with("", settings)
+    }
+
+    /// The same, with something outside of the server.
+    fn with(before: &str, settings: &str) -> Self {
         let (dir, port) = (TempDir::new("http2"), free_port());
         let html = dir.dir("html");
         dir.dir("logs");
@@ -33,9 +40,9 @@ impl Site {
         fs::write(html.join("large"), vec![b'x'; 8 << 20]).expect("a file");
         let site = dir.path().join("site.conf");
         let back = "location /slow { proxy_pass http://127.0.0.1:1; }";
-        let conf = format!("server {{ listen {port}; http2 on; {settings} root html; {back} }}\n");
+        let conf = format!("{before} server {{ listen {port}; http2 on; {settings} root html; {back} }}\n");
         fs::write(&site, conf).expect("a file");
-        Self { server: Server::start(&nginx_rs(), &site, dir.path(), port), port, _dir: dir }
+        Self { server: Server::start(&nginx_rs(), &site, dir.path(), port), port, dir }
     }
 
     fn open(&self) -> Connection {
@@ -119,6 +126,51 @@ fn fields_that_belong_to_a_connection_are_refused() {
         let refused = client.find(|frame| frame.kind == h2::HEADERS).expect("an answer");
         assert_eq!(refused.status(), 400, "{name}");
     }
+}
+
+#[test]
+fn large_bodies_come_as_they_are() {
+    let site = Site::start("http2_chunk_size 6000;");
+    let body: Vec<u8> = (0..1_000_000u32).flat_map(|n| (n % 65_521).to_le_bytes()).take(2_500_001).collect();
+    fs::write(site.dir.path().join("html/body"), &body).expect("a file");
+    let mut client = Connection::open(site.port, &[(4, (1 << 31) - 1)]);
+    assert!(client.send(&frame(h2::WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes())));
+    assert!(client.send(&odd(4).flat_map(|stream| get_path(stream, "/body")).collect::<Vec<_>>()));
+    // Until then the socket takes parts of what is written.
+    std::thread::sleep(Duration::from_millis(300));
+    let (mut bodies, mut ended) = (vec![Vec::new(); 8], 0);
+    while ended < 4 {
+        let data = client.find(|frame| frame.kind == h2::DATA).expect("a part");
+        bodies[data.stream as usize].extend_from_slice(&data.payload);
+        ended += u32::from(data.flags & END_STREAM);
+    }
+    assert!(odd(4).all(|stream| bodies[stream as usize] == body));
+}
+
+#[test]
+fn heads_that_stay_unfinished_are_logged() {
+    let format = "log_format h '$status [$request] [$request_method] $bytes_sent';";
+    let site = Site::with(format, "client_header_timeout 1s; access_log logs/h h;");
+    let mut client = site.open();
+    assert!(client.send(&[get(1), frame(h2::HEADERS, END_STREAM, 3, &GET)].concat()));
+    let reset = client.find(|frame| frame.kind == h2::RST_STREAM).expect("a reset");
+    assert_eq!((reset.stream, reset.code()), (3, PROTOCOL_ERROR));
+    // The connection goes on, and what was packed is still understood.
+    assert!(client.send(&[frame(h2::CONTINUATION, END_HEADERS, 3, &field("x", "y")), get(5)].concat()));
+    assert_eq!(client.find(|frame| frame.kind == h2::HEADERS && frame.stream == 5).expect("an answer").status(), 200);
+    assert!(client.send(&frame(h2::HEADERS, 0, 7, &[&GET[..], &field("x", "y")].concat())));
+    assert!(client.send(&frame(h2::PING, 0, 0, b"12345678")));
+    assert!(client.ends());
+    let lines = [
+        "200 [GET / HTTP/2.0] [GET] ",
+        "408 [-] [GET] 0",
+        "200 [GET / HTTP/2.0] [GET] ",
+        "000 [GET / HTTP/2.0] [GET] 0",
+    ];
+    let path = site.dir.path().join("logs/h");
+    let whole = || fs::read_to_string(&path).ok().filter(|log| log.lines().count() >= lines.len());
+    let log = until(Duration::from_secs(5), whole).expect("lines");
+    assert!(log.lines().zip(lines).all(|(line, start)| line.starts_with(start)), "{log}");
 }
 
 #[test]

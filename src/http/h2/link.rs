@@ -10,6 +10,7 @@ use std::task::{Context, Waker};
 
 use super::frame::{self, Code};
 use super::order::{Order, Place};
+use super::output::Output;
 use super::stream::Stream;
 use crate::http::hpack::Encoder;
 
@@ -22,8 +23,8 @@ const OWED: u32 = 10_000;
 
 /// What is shared.
 pub struct Link {
-    /// Frames that wait to leave, one behind the other.
-    pub out: RefCell<Vec<u8>>,
+    /// Frames that wait to leave.
+    pub out: RefCell<Output>,
     /// How fields are packed.
     pub encoder: RefCell<Encoder>,
     /// Bytes of bodies that the client takes on the connection.
@@ -111,7 +112,7 @@ impl Link {
         }
         let mut out = self.out.borrow_mut();
         let before = out.len();
-        write(&mut out);
+        write(out.frames());
         self.count(out.len() - before, 0);
         self.owed.set(self.owed.get() + 1);
         drop(out);
@@ -125,11 +126,6 @@ impl Link {
 
     /// All that was queued has left.
     pub fn flushed(&self) {
-        let mut out = self.out.borrow_mut();
-        out.clear();
-        if out.capacity() > 4 * ENOUGH {
-            *out = Vec::new();
-        }
         self.owed.set(0);
     }
 

@@ -3,6 +3,7 @@
 pub mod frame;
 pub mod link;
 pub mod order;
+pub mod output;
 pub mod stream;
 
 use std::cell::RefCell;

@@ -238,10 +238,11 @@ impl Stream {
             return;
         }
         let mut out = self.link.out.borrow_mut();
-        let at = frame::begin_headers(&mut out, self.id, end);
-        write(&self.link, &mut out);
-        frame::end_headers(&mut out, at, self.link.frame.get());
-        let len = out.len() - at;
+        let frames = out.frames();
+        let at = frame::begin_headers(frames, self.id, end);
+        write(&self.link, frames);
+        frame::end_headers(frames, at, self.link.frame.get());
+        let len = frames.len() - at;
         drop(out);
         self.link.count(len, len - frame::HEAD);
         self.sent.set(self.sent.get() + len as u64);
@@ -261,8 +262,9 @@ impl Stream {
         loop {
             let size = len.min(chunk);
             len -= size;
-            frame::head(&mut out, size, Kind::DATA, if end && len == 0 { frame::END_STREAM } else { 0 }, self.id);
-            take(pieces, size, &mut out);
+            let flags = if end && len == 0 { frame::END_STREAM } else { 0 };
+            frame::head(out.frames(), size, Kind::DATA, flags, self.id);
+            out.take(pieces, size);
             if len == 0 {
                 break;
             }
@@ -304,21 +306,6 @@ impl Stream {
             }
         }
         self.link.leave(self);
-    }
-}
-
-/// Appends the first `len` bytes of `pieces`.
-fn take(pieces: &mut VecDeque<Bytes>, mut len: usize, out: &mut Vec<u8>) {
-    while len > 0
-        && let Some(first) = pieces.front_mut()
-    {
-        if first.len() > len {
-            out.extend_from_slice(&first.split_to(len));
-            return;
-        }
-        len -= first.len();
-        out.extend_from_slice(first);
-        pieces.pop_front();
     }
 }
 

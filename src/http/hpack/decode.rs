@@ -4,7 +4,7 @@ use super::table::{self, Dynamic};
 use super::{Error, INTEGER, huffman};
 
 /// The reader of one connection's blocks: the dynamic table, and memory for what is coded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Decoder {
     table: Dynamic,
     name: Vec<u8>,

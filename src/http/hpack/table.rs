@@ -43,7 +43,7 @@ struct Entry {
 }
 
 /// Entries the peer has added, newest first; never more than `limit` bytes of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dynamic {
     /// Octets of the entries, oldest first, after `dead` octets of entries that are gone.
     octets: Vec<u8>,

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use crate::http::core::Core;
 use crate::http::headers::Known;
 use crate::http::variable::variable;
+use crate::http::request::Version;
 use crate::http::{Request, Variable, uri};
 use crate::net::{Level, clock};
 
 /// All rows.
 pub const VARIABLES: &[Variable<Core>] = &[
     // The request line.
-    variable("request", |_, r, _, out| put(out, &r.line)),
+    // Without all that a line is made of, HTTP/2 has none.
+    variable("request", |_, r, _, out| (r.version != Version::HTTP_20 || !r.line.is_empty()) && put(out, &r.line)),
     variable("request_method", |_, r, _, out| {
         put(out, r.origin.as_ref().map_or(&r.method_name, |origin| &origin.method_name))
     }),
@@ -144,6 +146,9 @@ fn seconds(out: &mut Vec<u8>, time: std::time::Duration) -> bool {
 
 /// The protocol as the request line writes it.
 fn protocol(request: &Request) -> &[u8] {
+    if request.version == Version::HTTP_20 {
+        return b"HTTP/2.0";
+    }
     let at = memchr::memmem::rfind(&request.line, b"HTTP/").filter(|_| !request.method_name.is_empty());
     at.and_then(|at| request.line.get(at..)).unwrap_or_default()
 }

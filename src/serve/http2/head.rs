@@ -44,6 +44,8 @@ pub struct Read {
     pub excess: Option<&'static str>,
     /// The octets that the fields took.
     pub size: usize,
+    /// Whether the rest of them did not come: there is nobody to answer.
+    pub stalled: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -102,6 +104,17 @@ impl<'a> Reader<'a> {
         }
         let head = Head { bytes: self.bytes.into(), line: self.line, fields: self.fields };
         Read { head, ..self.read }
+    }
+
+    /// No more fields come, for this reason.
+    pub fn stall(self, why: Bad) -> Read {
+        let named = self.line.is_some();
+        let mut read = self.finish();
+        if let (false, Some(line)) = (named, &mut read.head.line) {
+            // As in nginx, the log has a request line only where a field came behind those that it is made of.
+            line.line = 0..0;
+        }
+        Read { bad: Some(why), stalled: true, ..read }
     }
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Bad> {

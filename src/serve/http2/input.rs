@@ -1,15 +1,17 @@
 //! Frames from a client, taken as they come, and nginx's words where they are wrong (RFC 9113 §4, §6).
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
 use super::Connection;
 use super::control::{ping, reset, setting, window_update, wrong_stream};
-use super::head::{Read, Reader};
+use super::head::{Bad, Read, Reader};
 use crate::http::h2::Stream;
 use crate::http::h2::frame::{self, Code, Dependency, Head, Kind};
 use crate::http::hpack::{self, Decoder};
+use crate::net::clock;
 
 /// Octets of the table that clients may pack fields with.
 const TABLE: usize = 4096;
@@ -50,6 +52,7 @@ struct Block {
     /// Octets of all frames' payloads that hold it.
     size: usize,
     ended: bool,
+    started: Instant,
 }
 
 /// How far the reading got.
@@ -94,16 +97,19 @@ impl Input {
         !rest.is_empty() || self.block.is_some() || !matches!(self.state, State::Head)
     }
 
-    /// Whether a block of fields is under way.
-    pub fn in_block(&self) -> bool {
-        self.block.is_some()
+    /// The stream whose fields are under way.
+    pub fn in_block(&self) -> Option<u32> {
+        self.block.as_ref().filter(|block| block.stream.is_some()).map(|block| block.id)
     }
 
-    /// The client took too long over its fields.
-    pub fn give_up_block(&mut self) {
-        if let Some(stream) = self.block.as_mut().and_then(|block| block.stream.take()) {
-            stream.close(Code::PROTOCOL_ERROR);
-        }
+    /// The rest of the fields that are under way does not come, for this reason.
+    pub fn give_up_block(&mut self, at: &Rc<Connection>, why: Bad) {
+        let Some(block) = &mut self.block else { return };
+        let Some(stream) = block.stream.take() else { return };
+        let mut reader = Reader::new(&at.listen, block.bytes.len());
+        // The table must stay as it is, for the rest may come yet.
+        let _ = self.decoder.clone().decode(&block.bytes, &mut |name, value| reader.field(name, value));
+        at.begin(stream, Read { size: block.size, ..reader.stall(why) }, block.started);
     }
 
     /// Takes all that came.
@@ -285,7 +291,8 @@ impl Input {
         }
         self.last = id;
         let stream = self.open(at, head, dependency)?;
-        self.block = Some(Block { id, stream, bytes: Vec::new(), size: left, ended: head.has(frame::END_HEADERS) });
+        let (bytes, ended) = (Vec::new(), head.has(frame::END_HEADERS));
+        self.block = Some(Block { id, stream, bytes, size: left, ended, started: clock::instant() });
         self.state = State::Block { left, padding };
         Ok(())
     }
@@ -386,7 +393,7 @@ impl Input {
         }
         if let Some(stream) = block.stream {
             at.link.count(0, block.size);
-            at.begin(stream, read);
+            at.begin(stream, read, block.started);
         }
         Ok(())
     }

@@ -4,11 +4,11 @@
 //! What all streams that are ready have to say leaves in one write.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -19,7 +19,7 @@ use super::connection::Linger;
 use crate::http::Client;
 use crate::http::core::Lingering;
 use crate::http::h2::frame::{self, Code};
-use crate::http::h2::{Link, Stream, link};
+use crate::http::h2::{Link, Stream};
 use crate::net::stream::make_room;
 use crate::net::timer::{Limit, within};
 use crate::net::{Level, clock};
@@ -64,14 +64,15 @@ pub async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, listen: Arc<Listen>
         table: worker.table(),
         input: Input::new(at.most()),
         at,
-        written: 0,
         idle_reads: 0,
+        block: None,
         waits: Limit::default(),
         stalled: Limit::default(),
         forever: Limit::default(),
     };
     let end = std::future::poll_fn(|cx| run.poll(cx)).await;
     run.at.link.give_up();
+    run.input.give_up_block(&run.at, (0, String::new()));
     if end == End::Closed {
         return None;
     }
@@ -139,10 +140,10 @@ impl Connection {
         }
     }
 
-    /// Starts the task of a stream, whose fields have come.
-    fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read) {
+    /// Starts the task of a stream that began at `started`, whose fields have come.
+    fn begin(self: &Rc<Self>, stream: Rc<Stream>, read: Read, started: Instant) {
         let ended = stream.in_closed.get();
-        let job = stream::Job { connection: Rc::clone(self), stream, read, ended };
+        let job = stream::Job { connection: Rc::clone(self), stream, read, started, ended };
         tokio::task::spawn_local(job.run());
     }
 }
@@ -163,10 +164,10 @@ struct Run {
     table: Arc<Table>,
     at: Rc<Connection>,
     input: Input,
-    /// Octets of the output that have left.
-    written: usize,
     /// Reads while no stream was open.
     idle_reads: u64,
+    /// The stream whose fields were under way.
+    block: Option<u32>,
     /// Runs while the client is to say something.
     waits: Limit,
     /// Runs while the client takes nothing.
@@ -272,25 +273,21 @@ impl Run {
         let link = &self.at.link;
         loop {
             let mut out = link.out.borrow_mut();
-            let rest = out.get(self.written..).unwrap_or_default();
-            if rest.is_empty() {
+            if out.is_empty() {
+                out.compact();
                 break;
             }
-            match self.at.client.stream.poll_write(cx, &[IoSlice::new(rest)]) {
+            match out.write(|slices| self.at.client.stream.poll_write(cx, slices)) {
                 Poll::Ready(written) => {
-                    self.written += written?;
+                    out.advance(written?);
                     self.stalled.clear();
                 }
                 Poll::Pending => {
-                    if self.written >= link::ENOUGH / 2 {
-                        out.drain(..self.written);
-                        self.written = 0;
-                    }
+                    out.compact();
                     return Poll::Pending;
                 }
             }
         }
-        self.written = 0;
         link.flushed();
         Poll::Ready(Ok(()))
     }
@@ -299,7 +296,12 @@ impl Run {
     fn wait(&mut self, cx: &mut Context<'_>, busy: bool) -> Option<End> {
         let at = Rc::clone(&self.at);
         let core = &at.listen.default.root.loc.core;
-        if busy && !self.input.in_block() {
+        let block = self.input.in_block();
+        if busy && self.block != block {
+            self.waits.clear();
+        }
+        self.block = block;
+        if busy && block.is_none() {
             self.waits.clear();
             return None;
         }
@@ -307,8 +309,7 @@ impl Run {
         let limit = if fresh || busy { core.server.client_header_timeout } else { core.keepalive_timeout };
         ready_only(self.waits.poll_over(cx, limit))?;
         if busy {
-            at.log("client timed out (110: Connection timed out)");
-            self.input.give_up_block();
+            self.input.give_up_block(&at, (408, "client timed out (110: Connection timed out)".to_owned()));
             self.waits.clear();
             return None;
         }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Connection;
 use super::head::Read;
@@ -44,6 +45,8 @@ pub struct Job {
     pub stream: Rc<Stream>,
     /// Its head.
     pub read: Read,
+    /// When it began.
+    pub started: Instant,
     /// Whether it has no body.
     pub ended: bool,
 }
@@ -55,39 +58,45 @@ impl Job {
     }
 
     async fn serve(self) {
-        let Self { connection, stream, read, ended } = self;
-        let open = Open { stream: Rc::clone(&stream), code: Cell::new(Code::INTERNAL_ERROR) };
-        let (mut request, server, refused) = begin(&connection, &stream, read, ended);
+        let open = Open { stream: Rc::clone(&self.stream), code: Cell::new(Code::INTERNAL_ERROR) };
+        let stalled = self.read.stalled;
+        let (mut request, server, refused) = self.begin();
+        if stalled {
+            open.code.set(Code::PROTOCOL_ERROR);
+            request.error_status = refused.unwrap_or_default();
+            return server.root.loc.log(&request);
+        }
         let (response, location) = phases::serve(&mut request, &server, refused).await;
         answer(&open, &mut request, response, &location, &server).await;
     }
-}
 
-/// Makes a request of a head.
-fn begin(connection: &Connection, stream: &Rc<Stream>, read: Read, ended: bool) -> build::Built {
-    let (listen, started) = (&connection.listen, clock::instant());
-    let client = Rc::new(connection.client.on_stream(Rc::clone(stream)));
-    let (mut request, server, refused) = match read.bad {
-        None => build::request(&client, listen, &read.head, started),
-        Some((status, text)) => {
-            let (mut request, server) = build::refused(&client, listen, &read.head, started);
-            build::refuse(&mut request, status, &text);
-            (request, server, Some(status))
+    /// Makes a request of the head.
+    fn begin(self) -> build::Built {
+        let Self { connection, stream, read, started, ended } = self;
+        let listen = &connection.listen;
+        let client = Rc::new(connection.client.on_stream(Rc::clone(&stream)));
+        let (mut request, server, refused) = match read.bad {
+            None => build::request(&client, listen, &read.head, started),
+            Some((status, text)) => {
+                let (mut request, server) = build::refused(&client, listen, &read.head, started);
+                build::refuse(&mut request, status, &text);
+                (request, server, Some(status))
+            }
+        };
+        for note in read.notes {
+            request.log(Level::Info, &format!("{note} while reading client request headers"));
         }
-    };
-    for note in read.notes {
-        request.log(Level::Info, &format!("{note} while reading client request headers"));
+        let incoming = Incoming::new(Rc::clone(&stream));
+        let length = request.content_length.or(ended.then_some(0));
+        let refused = if refused.is_none() && ended && length.is_some_and(|length| length > 0) {
+            Some(build::refuse(&mut request, 400, "client prematurely closed stream"))
+        } else {
+            refused
+        };
+        request.head_len = read.size as u64;
+        request.body = Inbound::stream(client, incoming, length, ended);
+        (request, server, refused)
     }
-    let incoming = Incoming::new(Rc::clone(stream));
-    let length = request.content_length.or(ended.then_some(0));
-    let refused = if refused.is_none() && ended && length.is_some_and(|length| length > 0) {
-        Some(build::refuse(&mut request, 400, "client prematurely closed stream"))
-    } else {
-        refused
-    };
-    request.head_len = read.size as u64;
-    request.body = Inbound::stream(client, incoming, length, ended);
-    (request, server, refused)
 }
 
 /// Sends a response and logs the request.
