@@ -123,14 +123,14 @@ fn draw(text: &[u8], output: &Output) -> Vec<u8> {
         }
         findings.push((span.start, span.end, format!("{what}: {}{place}{notes}", diag.problem).replace(&here, "")));
     }
-    assert_eq!(output.table.is_none(), output.diags.iter().any(|diag| diag.level == Level::Emerg));
+    assert_eq!(output.table.is_none(), output.diags.iter().any(|diag| diag.is_error()));
     findings.sort_by_key(|(_, end, _)| line(text, *end));
     carets::draw(text, &findings)
 }
 
 /// The text as it is, and for each error without the lines of all others, since nginx stops at the first.
 fn variants(text: &[u8], output: &Output) -> Vec<Vec<u8>> {
-    let errors = output.diags.iter().filter(|diag| diag.level == Level::Emerg);
+    let errors = output.diags.iter().filter(|diag| diag.is_error());
     let lines: BTreeSet<u32> = errors.filter_map(|diag| Some(line(text, diag.caret?.end))).collect();
     let without = |kept: &u32| {
         let number_and_line = (1u32..).zip(text.split_inclusive(|b| *b == b'\n'));
@@ -141,7 +141,7 @@ fn variants(text: &[u8], output: &Output) -> Vec<Vec<u8>> {
 }
 
 fn first_error(output: &Output, path: &Path) -> Option<String> {
-    let diag = output.diags.iter().find(|diag| diag.level == Level::Emerg)?;
+    let diag = output.diags.iter().find(|diag| diag.is_error())?;
     let here = directory().display().to_string() + "/";
     Some(diag.sentence(&output.sources).replace(&path.display().to_string(), "FILE").replace(&here, ""))
 }
@@ -159,7 +159,10 @@ fn nginx_error(nginx: &Path, path: &Path, text: &[u8], prefix: &Path) -> Option<
     let output = command.output().expect("nginx");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // A process's and a thread's number stand before the sentence.
-    let sentence = |line: &str| Some(line.split_once("[emerg] ")?.1.split_once("#")?.1.split_once(": ")?.1.to_owned());
+    let level = |line: &str| line.contains("[emerg] ") || line.contains("[crit] ");
+    let sentence = |line: &str| {
+        Some(line.split_once("] ").filter(|_| level(line))?.1.split_once("#")?.1.split_once(": ")?.1.to_owned())
+    };
     let error = said.lines().find_map(sentence);
     assert_eq!(output.status.success(), error.is_none(), "{said}");
     error.map(|error| error.replace(&file.display().to_string(), "FILE").replace(&format!("{}/", prefix.display()), ""))

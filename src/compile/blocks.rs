@@ -15,7 +15,7 @@ use crate::conf::{Args, Contexts, Diag, Env, Place, Problem, Shape};
 use crate::http::Method;
 use crate::http::mime::Types;
 use crate::http::pattern::Pattern;
-use crate::modules::core::{logs, servers};
+use crate::modules::core::{Hashes, logs, servers};
 use crate::modules::rows::Sets;
 use crate::modules::{Conf, Main, Row, rewrite};
 use crate::upstream::Group;
@@ -80,6 +80,8 @@ pub struct Blocks {
     pub resolver: (Option<crate::upstream::resolver::Conf>, Option<std::time::Duration>),
     /// Whether there is an `events` block.
     pub events: bool,
+    /// Sizes of nginx's hashes in the `http` block.
+    pub hashes: Hashes,
 }
 
 /// Every supported row by name.
@@ -164,6 +166,7 @@ impl<'a> Walk<'a> {
 
     fn http(&mut self, items: &'a [Directive], mut conf: Conf) {
         let inner = self.plain(items, Contexts::HTTP, &mut conf);
+        self.blocks.hashes = conf.core.hashes;
         self.blocks.resolver = (conf.core.resolver.clone(), conf.core.resolver_timeout);
         for directive in inner {
             if directive.name.text == b"server" {
@@ -410,6 +413,7 @@ fn body(directive: &Directive) -> &[Directive] {
 
 fn location_kind(args: &[Word], env: &mut Env) -> Result<(Kind, Bytes), Problem> {
     let (modifier, name, index) = match args {
+        [modifier, _] if modifier.text.is_empty() => return Err(Problem::new("invalid location modifier \"\"").at(0)),
         [modifier, name] => (modifier.text.as_slice(), name.text.as_slice(), 1),
         [name] => {
             let (modifier, name) = split_modifier(&name.text);

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use parser::ast::Span;
 
+use crate::conf::hash::Hash;
 use crate::conf::{Diag, Env};
 use crate::http::host::Name;
+use crate::http::wildcard::Wildcard;
 use crate::modules::core::listen::ListenArg;
 use crate::net::addr::Endpoint;
 use crate::net::addr::Options;
@@ -33,25 +35,28 @@ struct Place {
     protocols: Protocols,
     explicit_default: bool,
     default: Arc<Server>,
-    /// The server that was put here last.
-    last: Arc<Server>,
+    /// The servers here by number.
+    servers: Vec<usize>,
     names: ServerNames<Arc<Server>>,
 }
 
 /// Puts every server at its addresses.
-pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>, Diag> {
+pub fn build(candidates: &[Candidate], hash: Hash, env: &mut Env) -> Result<Vec<Arc<Listen>>, Diag> {
     let mut places: Vec<Place> = Vec::new();
-    for candidate in candidates {
+    for (number, candidate) in candidates.iter().enumerate() {
         for listen in &candidate.listens {
             let addrs = listen.addrs.iter().enumerate();
             // A name may stand for an address twice.
             for (_, at) in addrs.filter(|(index, at)| !listen.addrs.iter().take(*index).any(|other| other == *at)) {
-                add(&mut places, candidate, listen, at, env)?;
+                add(&mut places, (number, candidate), listen, at, env)?;
             }
         }
     }
     for place in places.iter().filter(|place| place.ssl) {
         certified(place, candidates)?;
+    }
+    for place in &mut places {
+        names(place, candidates, hash, env)?;
     }
     let listen = |place: Place| {
         Arc::new(Listen {
@@ -69,14 +74,14 @@ pub fn build(candidates: &[Candidate], env: &mut Env) -> Result<Vec<Arc<Listen>>
 
 fn add(
     places: &mut Vec<Place>,
-    candidate: &Candidate,
+    (number, candidate): (usize, &Candidate),
     listen: &ListenArg,
     at: &Endpoint,
     env: &mut Env,
 ) -> Result<(), Diag> {
     let error = |problem: String| Diag::error(problem, listen.at, listen.at);
     let index = match places.iter().position(|place| place.addr == *at) {
-        Some(index) if places.get(index).is_some_and(|place| Arc::ptr_eq(&place.last, &candidate.server)) => {
+        Some(index) if places.get(index).is_some_and(|place| place.servers.contains(&number)) => {
             return Err(error(format!("a duplicate listen {at}")));
         }
         Some(index) => index,
@@ -90,7 +95,7 @@ fn add(
                 protocols: Protocols::default(),
                 explicit_default: false,
                 default: Arc::clone(&candidate.server),
-                last: Arc::clone(&candidate.server),
+                servers: Vec::new(),
                 names: ServerNames::default(),
             });
             places.len() - 1
@@ -114,11 +119,10 @@ fn add(
         place.explicit_default = true;
         place.default = Arc::clone(&candidate.server);
     }
-    place.last = Arc::clone(&candidate.server);
+    place.servers.push(number);
     place.proxy_protocol |= listen.proxy_protocol;
     place.http2 |= listen.http2;
     place.ssl |= listen.ssl;
-    name(place, candidate, at, env);
     Ok(())
 }
 
@@ -146,14 +150,37 @@ fn certified(place: &Place, candidates: &[Candidate]) -> Result<(), Diag> {
     }
 }
 
-fn name(place: &mut Place, candidate: &Candidate, at: &Endpoint, env: &mut Env) {
-    for name in &candidate.names {
-        if !place.names.insert(name, Arc::clone(&candidate.server)) {
-            let Name::Text(text) = name else { continue };
-            let problem = format!("conflicting server name \"{}\" on {}, ignored", String::from_utf8_lossy(text), at);
-            env.warnings.push(Diag::general(problem, None::<Span>).warning());
+/// Fills in the names of the servers at an address. nginx looks at them only where there is a choice to make.
+fn names(place: &mut Place, candidates: &[Candidate], hash: Hash, env: &mut Env) -> Result<(), Diag> {
+    let here = || place.servers.iter().filter_map(|number| candidates.get(*number));
+    let captures = |name: &Name| matches!(name, Name::Regex(pattern) if pattern.groups() > 0);
+    let default = here().find(|one| Arc::ptr_eq(&one.server, &place.default));
+    let matter = place.servers.len() > 1 || default.is_some_and(|one| one.names.iter().any(captures));
+    for (candidate, name) in here().flat_map(|one| one.names.iter().map(move |name| (one, name))) {
+        let shown = match name {
+            Name::Text(text) => String::from_utf8_lossy(text),
+            Name::Regex(_) => "".into(),
+        };
+        if let Name::Text(text) = name
+            && matter
+            && Wildcard::of(text).is_err()
+        {
+            let problem = format!("invalid server name or wildcard \"{shown}\" on {}", place.addr);
+            return Err(Diag::general(problem, None));
+        }
+        if !place.names.insert(name, Arc::clone(&candidate.server)) && matter {
+            let problem = format!("conflicting server name \"{shown}\" on {}, ignored", place.addr);
+            env.warnings.push(Diag::general(problem, None).warning());
         }
     }
+    let texts = here().flat_map(|one| &one.names).filter_map(|name| match name {
+        Name::Text(text) => Some(text.strip_prefix(b".").unwrap_or(text)),
+        Name::Regex(_) => None,
+    });
+    // What a star stands in is kept label by label.
+    let longest = |text: &[u8]| text.split(|&b| b == b'.').map(<[u8]>::len).max().unwrap_or_default();
+    let keys = texts.filter(|_| matter).map(|text| if text.contains(&b'*') { longest(text) } else { text.len() });
+    hash.hold("server_names_hash", keys).map_err(|problem| Diag::general(problem, None))
 }
 
 /// What the `listen`s of an address say in front of HTTP, as far as nginx compares them.

@@ -10,7 +10,7 @@ use crate::conf::files::Files;
 use crate::conf::load::{self, Loaded, Sources};
 use crate::conf::names::Names;
 use crate::conf::zones::Zones;
-use crate::conf::{Contexts, Diag, Env, Level};
+use crate::conf::{Contexts, Diag, Env};
 use crate::modules::seal::LogFiles;
 use crate::table::Table;
 use crate::upstream::groups::Sealed;
@@ -103,7 +103,7 @@ pub fn compile(input: &Input) -> Output {
     diags.extend(late);
     diags.splice(0..0, globals.diags.into_iter().chain(early).map(|diag| Diag { line: None, caret: None, ..diag }));
     let mut table = None;
-    if !diags.iter().any(|diag| diag.level == Level::Emerg) {
+    if !diags.iter().any(Diag::is_error) {
         match sealing::seal(blocks, &mut env, input) {
             Ok(sealed) => table = Some(sealed),
             Err(problems) => diags.extend(problems),

@@ -15,7 +15,8 @@ use crate::upstream::groups::Given;
 
 /// Seals `blocks`.
 pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<Diag>> {
-    let definitions = Arc::new(variables::define(&blocks.main, env)?);
+    let hashes = blocks.hashes;
+    let definitions = Arc::new(variables::define(&blocks.main, hashes.variables_hash, env)?);
     let empty = |name| format!("zero size shared memory zone \"{}\"", String::from_utf8_lossy(name));
     let missing: Vec<Diag> = env.zones.missing().map(|name| Diag::general(empty(name), None)).collect();
     if !missing.is_empty() {
@@ -53,7 +54,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
     problems.extend(upstreams.seal_declared().err());
     env.warnings.append(&mut upstreams.warnings);
-    let listens = listens::build(&candidates, env);
+    let listens = listens::build(&candidates, hashes.names_hash, env);
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::conf::hash::Hash;
 use crate::conf::names::{Names, VarId};
 use crate::conf::{Diag, Env};
 use crate::http::{Computed, Definition};
@@ -44,7 +45,7 @@ pub fn duplicates(env: &Env) -> Vec<Diag> {
 }
 
 /// Defines every name, or says which are unknown.
-pub fn define(main: &Main, env: &mut Env) -> Result<Definitions, Vec<Diag>> {
+pub fn define(main: &Main, hash: Hash, env: &mut Env) -> Result<Definitions, Vec<Diag>> {
     let rows = Rows::new();
     let computed: HashMap<VarId, Arc<dyn Computed>> = modules::computed(main).into_iter().collect();
     let (mut definitions, mut problems, mut slots) = (Definitions::default(), Vec::new(), 0u16..);
@@ -72,6 +73,11 @@ pub fn define(main: &Main, env: &mut Env) -> Result<Definitions, Vec<Diag>> {
         definitions.names.push(name.name.clone());
     }
     doubts.into_iter().for_each(|(id, doubt)| env.names.doubt(id, doubt));
+    if problems.is_empty() {
+        let own = env.names.all().iter().filter(|name| name.slot || name.defined.is_some()).map(|name| name.name.len());
+        let held = hash.hold("variables_hash", own.chain(rows.0.keys().map(|name| name.len())));
+        problems.extend(held.err().map(|problem| Diag::general(problem, None)));
+    }
     if problems.is_empty() { Ok(definitions) } else { Err(problems) }
 }
 

@@ -158,6 +158,13 @@ impl<'a> Args<'a> {
         Ok(())
     }
 
+    /// Reads the next argument, which the operating system has no use for.
+    pub fn pass_by<T: Field>(&mut self, field: &mut T) -> Result<(), Problem> {
+        self.set(field)?;
+        self.warn(format!("\"{}\" is not supported, ignored", text(self.name())));
+        Ok(())
+    }
+
     /// Adds the flags that the arguments name.
     pub fn add(&mut self, field: &mut Bits, flags: &[(&str, u32)]) -> Result<(), Problem> {
         for (at, word) in self.words().enumerate() {
@@ -217,7 +224,7 @@ impl<'a> Args<'a> {
     /// Registers the variable that argument `arg` names as one this directive defines.
     pub fn define(&mut self, arg: usize) -> Result<VarId, Problem> {
         let word = self.word(arg);
-        let Some(name) = word.strip_prefix(b"$") else {
+        let Some(name) = word.strip_prefix(b"$").filter(|name| !name.is_empty()) else {
             return Err(Problem::new(format!("invalid variable name \"{}\"", text(word))).at(arg));
         };
         Ok(self.env.names.define(&text(name), self.directive.end))

@@ -12,6 +12,8 @@ use super::load::Sources;
 pub enum Level {
     /// The configuration cannot be used.
     Emerg,
+    /// Something it needs cannot be read.
+    Crit,
     /// It can, but probably does not mean what it says.
     Warn,
 }
@@ -20,6 +22,7 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Level::Emerg => "emerg",
+            Level::Crit => "crit",
             Level::Warn => "warn",
         })
     }
@@ -90,6 +93,11 @@ impl Diag {
         Self { level: Level::Emerg, problem: problem.into(), line: None, caret, notes: Vec::new() }
     }
 
+    /// Whether the configuration cannot be used with it.
+    pub fn is_error(&self) -> bool {
+        self.level != Level::Warn
+    }
+
     /// The same as a warning.
     pub fn warning(self) -> Self {
         Self { level: Level::Warn, ..self }
@@ -112,7 +120,7 @@ impl Diag {
     /// The framed report: place, source line, caret, notes.
     pub fn render(&self, sources: &Sources) -> String {
         let what = match self.level {
-            Level::Emerg => "error",
+            Level::Emerg | Level::Crit => "error",
             Level::Warn => "warning",
         };
         let mut out = format!("{what}: {}\n", self.problem);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parser::ast::{Directive, FileId, Span};
 
 use super::args::text;
-use super::diag::Diag;
+use super::diag::{Diag, Level};
 use super::files::Files;
 
 /// How deep includes may nest.
@@ -200,7 +200,8 @@ impl Loader<'_> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                         let problem = format!("pread() \"{}\" failed ({})", path.display(), os_error(&error));
-                        self.loaded.diags.push(Diag::general(problem, Some(at.name.span)));
+                        let diag = Diag::general(problem, Some(at.name.span));
+                        self.loaded.diags.push(Diag { level: Level::Crit, ..diag });
                         continue;
                     }
                     Err(error) => cannot_open(&path, &error),

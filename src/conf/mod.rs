@@ -5,6 +5,7 @@ pub mod diag;
 pub mod directive;
 pub mod field;
 pub mod files;
+pub mod hash;
 pub mod inherit;
 pub mod load;
 pub mod names;

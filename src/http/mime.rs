@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::conf::args::text;
-use crate::conf::{Args, Local};
+use crate::conf::hash::Hash;
+use crate::conf::{Args, Diag, Local};
 
 /// Extensions in lower case and their types.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,11 @@ impl Types {
     /// Adds an extension; true if it replaced one.
     pub fn insert(&mut self, extension: &[u8], kind: Bytes) -> bool {
         self.map.insert(extension.to_ascii_lowercase(), kind).is_some()
+    }
+
+    /// The lengths of the extensions in bytes.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.map.keys().map(Vec::len)
     }
 
     /// The type of an extension.
@@ -68,6 +74,11 @@ impl NamedTypes {
     pub fn add(&mut self, args: &mut Args<'_>) {
         let before = self.set.take().filter(|_| self.own.0);
         let mut set = before.map_or_else(|| TypeSet::new(&["text/html"]), Arc::unwrap_or_clone);
+        let lengths = args.words().map(<[u8]>::len);
+        if let Err(problem) = Hash::new(2048).hold("test_types_hash", lengths) {
+            let at = args.directive().name.span;
+            args.env.warnings.push(Diag::general(problem, Some(at)));
+        }
         for word in args.words() {
             if word == b"*" {
                 set.types = None;

@@ -5,12 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustls::SupportedProtocolVersion;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::{TLS12, TLS13};
 
 use crate::conf::args::text;
+use crate::conf::load::{cannot_open, os_error};
 use crate::conf::{Args, Bits, Env, List, Problem};
 use crate::net::tls::config::Choices;
 use crate::net::tls::{Identity, key, names};
@@ -83,9 +85,8 @@ impl Common {
         let commands = self.commands(&mut warnings)?;
         let versions = commands.versions.as_ref().unwrap_or(&self.versions);
         let list = commands.ciphers.as_deref().or(self.ciphers.as_deref()).unwrap_or("HIGH:!aNULL:!MD5");
-        let found = names::ciphers(list).ok_or_else(|| {
-            format!("SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: error:0A0000B9:SSL routines::no cipher match)")
-        })?;
+        let found = names::ciphers(list)
+            .map_err(|error| format!("SSL_CTX_set_cipher_list(\"{list}\") failed (SSL: error:{error})"))?;
         let mut versions = versions.supported();
         if found.suites.is_empty() {
             versions.retain(|version| **version == TLS13);
@@ -195,7 +196,11 @@ pub trait Reads {
 
 impl Reads for Env {
     fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
-        self.files.read(path)
+        match self.files.read(path) {
+            // OpenSSL opens a directory, and then finds nothing in it.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Arc::default()),
+            read => read,
+        }
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {
@@ -266,12 +271,21 @@ pub fn is_encrypted(name: &[u8], from: &dyn Reads) -> bool {
     load(name, from).1.is_ok_and(|bytes| key::is_encrypted(&bytes))
 }
 
+/// Reads the name of a file; an empty one is none.
+pub fn file(field: &mut Option<Bytes>, args: &Args<'_>) {
+    *field = args.get(0).filter(|name| !name.is_empty()).map(Bytes::copy_from_slice);
+}
+
 /// The lines of a file of passwords.
 pub fn passwords(args: &Args<'_>) -> Result<Arc<Vec<Vec<u8>>>, Problem> {
     const LONGEST: usize = 512;
     let path = args.env.conf_full_name(args.word(0));
     let read = args.env.files.read(&path);
-    let bytes = read.map_err(|error| Problem::new(crate::conf::load::cannot_open(&path, &error)).at(0))?;
+    let unread = |error: &io::Error| match error.kind() {
+        io::ErrorKind::IsADirectory => format!("read() \"{}\" failed ({})", path.display(), os_error(error)),
+        _ => cannot_open(&path, error),
+    };
+    let bytes = read.map_err(|error| Problem::new(unread(&error)).at(0))?;
     let lines = bytes.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let mut found: Vec<Vec<u8>> = lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
     if found.iter().any(|line| line.len() >= LONGEST) {

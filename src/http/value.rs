@@ -7,7 +7,7 @@ use parser::ast::Span;
 
 use super::request::Request;
 use crate::conf::names::{Names, VarId};
-use crate::conf::{Args, Field, Problem};
+use crate::conf::{Args, Field, Problem, units};
 
 /// A literal, or a mix of literals, variables and captures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,17 @@ impl Value {
     pub fn defer(word: &[u8], args: &mut Args<'_>) -> Result<Self, Problem> {
         let at = place(word, args);
         Self::compile(word, &mut |name| args.env.names.mention(name, at)).map_err(Problem::late)
+    }
+
+    /// Reads the next argument into `field`: a number of bytes, unless variables make one.
+    pub fn size(field: &mut Option<Self>, args: &mut Args<'_>) -> Result<(), Problem> {
+        args.set(field)?;
+        match field.as_ref().and_then(Value::as_literal) {
+            Some(literal) if units::size(literal).is_none() => {
+                Err(Problem::tail("invalid value").at(args.last_index()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compile(text: &[u8], id: &mut dyn FnMut(&str) -> VarId) -> Result<Self, Problem> {

@@ -73,7 +73,7 @@ impl super::Module for Module {
 
 fn set(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     let word = args.word(0);
-    let Some(name) = word.strip_prefix(b"$") else {
+    let Some(name) = word.strip_prefix(b"$").filter(|name| !name.is_empty()) else {
         return Err(Problem::new(format!("invalid variable name \"{}\"", text(word))).at(0));
     };
     let at = args.directive().end;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::{Phases, Seal};
+use crate::conf::hash::Hash;
 use crate::conf::{Contexts, Diag, Directive, List, Local, many, on};
 use crate::http::escape::{self, Set};
 use crate::http::h1::write::field;
@@ -84,6 +85,9 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         cx.know(conf.set_header.iter().map(|(_, value)| value))?;
+        let hidden = conf.upstream.hide_header.iter().map(Bytes::len);
+        let keys = conf.set_header.iter().map(|(name, _)| name.len()).chain(hidden);
+        Hash::new(512).hold("grpc_headers_hash", keys).map_err(|problem| Diag::general(problem, None))?;
         let Some(pass) = &conf.pass.0 else { return Ok(None) };
         let mut buffers = conf.upstream.buffers;
         buffers.size = buffers.size.max(conf.upstream.buffer_size);

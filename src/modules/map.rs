@@ -9,6 +9,7 @@ use parser::ast;
 
 use super::Seal;
 use crate::conf::args::text;
+use crate::conf::hash::Hash;
 use crate::conf::names::VarId;
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, on};
 use crate::http::wildcard::Wildcard;
@@ -17,12 +18,15 @@ use crate::http::{Computed, Matcher, Request, Value};
 /// `ngx_http_map_module`.
 pub struct Module;
 
+/// The hash of a map where nothing is said.
+const HASH: Hash = Hash::new(2048);
+
 /// The `map` blocks.
 #[derive(Default)]
 pub struct Main {
     maps: Vec<(VarId, Arc<Map>)>,
-    /// Bytes of nginx's hash bucket, which bounds the length of a key.
-    bucket: Option<u64>,
+    /// The sizes of nginx's hash, which bound the length of a key.
+    hash: Option<Hash>,
 }
 
 impl super::Module for Module {
@@ -34,11 +38,11 @@ impl super::Module for Module {
         block("map", Contexts::HTTP, 2..=2, map),
         on("map_hash_max_size", Contexts::HTTP, 1..=1, |main, args| {
             main.sized()?;
-            args.set(&mut 0u64)
+            args.set(&mut main.hash.get_or_insert(HASH).max)
         }),
         on("map_hash_bucket_size", Contexts::HTTP, 1..=1, |main, args| {
             main.sized()?;
-            args.set(&mut main.bucket)
+            args.set(&mut main.hash.get_or_insert(HASH).bucket)
         }),
     ];
 
@@ -55,14 +59,6 @@ impl Main {
     /// The sizes of the hash must stand before the first map.
     fn sized(&self) -> Result<(), Problem> {
         if self.maps.is_empty() { Ok(()) } else { Err(Problem::tail("is duplicate")) }
-    }
-
-    /// The longest key that nginx can hold.
-    fn longest(&self) -> (u64, usize) {
-        let bucket = self.bucket.unwrap_or(64).next_multiple_of(64);
-        // A bucket ends with one pointer; an entry is another one and the key with two bytes for its length.
-        let key = bucket.saturating_sub(16) / 8 * 8;
-        (bucket, usize::try_from(key).unwrap_or(usize::MAX).saturating_sub(2))
     }
 }
 
@@ -185,9 +181,8 @@ fn map(main: &mut Main, args: &mut Args<'_>) -> Result<(), Problem> {
             args.fail(row, problem.arg, problem.sentence("map"));
         }
     }
-    let (bucket, longest) = main.longest();
-    if map.exact.keys().any(|key| key.len() > longest) {
-        let problem = format!("could not build map_hash, you should increase map_hash_bucket_size: {bucket}");
+    let keys = map.exact.keys().map(Vec::len).chain((!map.heads.is_empty() || !map.tails.is_empty()).then_some(0));
+    if let Err(problem) = main.hash.unwrap_or(HASH).hold("map_hash", keys) {
         args.env.warnings.push(Diag::general(problem, Some(args.directive().name.span)));
     }
     main.maps.push((id, Arc::new(map)));

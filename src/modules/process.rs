@@ -155,9 +155,12 @@ impl super::Module for Module {
 }
 
 fn priority(process: &mut Process, args: &mut Args<'_>) -> Result<(), Problem> {
-    let (minus, digits) = args.word(0).strip_prefix(b"-").map_or((1, args.word(0)), |digits| (-1, digits));
+    let (minus, digits) = match args.word(0) {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] | digits => (1, digits),
+    };
     let number = units::number(digits).and_then(|number| i32::try_from(number).ok());
-    process.worker_priority = minus * number.ok_or_else(|| Problem::tail("invalid value").at(0))?;
+    process.worker_priority = minus * number.ok_or_else(|| Problem::tail("invalid number").at(0))?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Seal;
 use crate::conf::args::text;
+use crate::conf::hash::Hash;
 use crate::conf::{Args, Contexts, Diag, Directive, List, Problem, many, on};
 use crate::http::host::Name;
 use crate::http::pattern::Pattern;
@@ -26,6 +27,7 @@ pub struct Conf {
     none: bool,
     blocked: bool,
     server_names: bool,
+    hash: Option<Hash>,
 }
 
 /// A host on the list.
@@ -49,6 +51,8 @@ pub struct Loc {
 }
 
 const PLACES: Contexts = Contexts(Contexts::SERVER.0 | Contexts::LOCATION.0);
+/// The hash of hosts where nothing is said.
+const HASH: Hash = Hash::new(2048);
 /// Longest host in bytes.
 const HOST: usize = 256;
 
@@ -59,8 +63,8 @@ impl super::Module for Module {
 
     const DIRECTIVES: &'static [Directive<Conf>] = &[
         many("valid_referers", PLACES, 1..=255, valid),
-        on("referer_hash_max_size", PLACES, 1..=1, |_, a| a.set(&mut 0u64)),
-        on("referer_hash_bucket_size", PLACES, 1..=1, |_, a| a.set(&mut 0u64)),
+        on("referer_hash_max_size", PLACES, 1..=1, |c, a| a.set(&mut c.hash.get_or_insert(HASH).max)),
+        on("referer_hash_bucket_size", PLACES, 1..=1, |c, a| a.set(&mut c.hash.get_or_insert(HASH).bucket)),
     ];
 
     const VARIABLES: &'static [Variable<Loc>] = &[variable("invalid_referer", |loc, r, _, out| {
@@ -86,6 +90,11 @@ impl super::Module for Module {
                            without any valid referer";
             return Err(Diag::general(problem, None));
         }
+        let held = conf.hash.unwrap_or(HASH).hold("referer_hash", hosts.iter().map(|host: &Host| match host.wildcard {
+            Wildcard::None => host.name.len(),
+            _ => 0,
+        }));
+        held.map_err(|problem| Diag::general(problem, None))?;
         Ok(Loc { hosts, names, patterns: conf.patterns, none: conf.none, blocked: conf.blocked })
     }
 }

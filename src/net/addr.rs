@@ -221,9 +221,10 @@ fn ports(text: &[u8], mode: Mode) -> Result<(Option<u16>, Option<u16>), AddrErro
     if last.is_some_and(|last| first > last) { Err(INVALID_RANGE) } else { Ok((Some(first), last)) }
 }
 
-/// Whether the whole text is a number, or two with a dash between them.
+/// Whether the whole text is a number, or two with a dash between them. What is too long for one is a name.
 fn lone_port(text: &[u8]) -> bool {
-    text.splitn(2, |&c| c == b'-').all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+    let number = |part: &[u8]| std::str::from_utf8(part).is_ok_and(|part| part.parse::<i64>().is_ok());
+    text.splitn(2, |&c| c == b'-').all(|part| part.iter().all(u8::is_ascii_digit) && number(part))
 }
 
 fn port(text: &[u8]) -> Result<u16, AddrError> {

@@ -23,7 +23,7 @@ pub fn check_user(output: &mut Output, test: bool) {
         }
         (Ok(_), _) => return,
     };
-    if found.level == Level::Emerg {
+    if found.is_error() {
         output.table = None;
     }
     output.diags.insert(0, found);
@@ -40,7 +40,7 @@ pub fn log(output: &Output, log: &ErrorLog) {
 /// Prints the findings: nginx's line for every warning and the first error, then the framed report of all errors.
 pub fn print(output: &Output, quiet: bool) {
     let mut text = String::new();
-    let mut errors = output.diags.iter().filter(|diag| diag.level == Level::Emerg);
+    let mut errors = output.diags.iter().filter(|diag| diag.is_error());
     let first = errors.next();
     let warnings = output.diags.iter().filter(|diag| diag.level == Level::Warn);
     for diag in warnings.chain(first) {
@@ -56,7 +56,7 @@ pub fn print(output: &Output, quiet: bool) {
 
 /// Writes the first error to the error log too, where a supervisor looks for it.
 pub fn record(options: &Options, output: &Output) {
-    let Some(diag) = output.diags.iter().find(|diag| diag.level == Level::Emerg) else { return };
+    let Some(diag) = output.diags.iter().find(|diag| diag.is_error()) else { return };
     if let Some(file) = options.error_log().and_then(|path| LogFile::open(&path).ok()) {
         let sentence = diag.sentence(&output.sources);
         file.write(log::entry(net::Level::Emerg, None, &sentence).as_bytes());

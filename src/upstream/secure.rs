@@ -11,7 +11,7 @@ use super::Conf as Upstream;
 use crate::conf::args::text;
 use crate::conf::{Contexts, Diag, Directive, Env, many, on};
 use crate::http::identities::{Limits, Named};
-use crate::http::tls::{self, Common, command, passwords};
+use crate::http::tls::{self, Common, command, file, passwords};
 use crate::http::{Request, Value};
 use crate::net::Level;
 use crate::net::tls::{Dial, Identity, Trust, config};
@@ -52,8 +52,14 @@ pub const SECURE: &[Directive<Upstream>] = &[
     on("ssl_server_name", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.names_server)),
     on("ssl_verify", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.verify)),
     on("ssl_verify_depth", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.depth)),
-    on("ssl_trusted_certificate", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.trusted)),
-    on("ssl_crl", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.crl)),
+    on("ssl_trusted_certificate", SCOPES, 1..=1, |c, a| {
+        file(&mut c.secure.trusted, a);
+        Ok(())
+    }),
+    on("ssl_crl", SCOPES, 1..=1, |c, a| {
+        file(&mut c.secure.crl, a);
+        Ok(())
+    }),
     on("ssl_certificate", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.certificate)),
     on("ssl_certificate_key", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.key)),
     on("ssl_certificate_cache", SCOPES, 1..=3, |c, a| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Conf;
 use crate::conf::field::TempPath;
+use crate::conf::hash;
 use crate::conf::{Diag, Env};
 use crate::http::headers::Known;
 
@@ -94,6 +95,11 @@ pub fn check(conf: &Conf, protocol: &str, env: &Env) -> Result<u64, Diag> {
         return fail(format!(
             "{file} must be equal to zero to disable temporary files usage or must be equal to or greater than {both}"
         ));
+    }
+    if protocol != "proxy" {
+        let held = hash::Hash::new(512)
+            .hold(&format!("{protocol}_hide_headers_hash"), conf.hide_header.iter().map(|name| name.len()));
+        held.map_err(|problem| Diag::general(problem, None))?;
     }
     Ok(write)
 }

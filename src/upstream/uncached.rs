@@ -5,7 +5,7 @@
 
 use super::Conf;
 use crate::conf::args::text;
-use crate::conf::{Args, Contexts, Directive, Field, Problem, on};
+use crate::conf::{Args, Contexts, Directive, Field, Problem, many, on};
 use crate::http::Value;
 
 const SCOPES: Contexts = Contexts::SCOPES;
@@ -16,8 +16,8 @@ pub const UNCACHED: &[Directive<Conf>] = &[
         b"off" => Ok(()),
         _ => Err(Problem::new(format!("\"{}\" directive is not supported yet", text(a.name())))),
     }),
-    on("cache_bypass", SCOPES, 1..=255, |_, a| values(a)),
-    on("no_cache", SCOPES, 1..=255, |_, a| values(a)),
+    many("cache_bypass", SCOPES, 1..=255, |_, a| values(a)),
+    many("no_cache", SCOPES, 1..=255, |_, a| values(a)),
 ];
 
 fn values(args: &mut Args<'_>) -> Result<(), Problem> {

@@ -109,6 +109,13 @@ const TYPES: [&str; 6] = [
 /// A charset's name, or a variable that holds one.
 fn name(args: &mut Args<'_>) -> Result<Value, Problem> {
     match args.word(0) {
+        b"$" => Err(Problem::new("invalid variable name \"$\"").at(0)),
+        // Whatever follows the sign is the name.
+        [b'$', name @ ..] if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') => {
+            let at = args.directive().args.first().map(|word| word.span);
+            args.env.names.id(&text(name), at);
+            Ok(Value::default())
+        }
         word if word.starts_with(b"$") => Value::read(word, args),
         word => Ok(Value::literal(Bytes::copy_from_slice(word))),
     }

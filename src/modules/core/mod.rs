@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Seal;
 use crate::conf::args::text;
+use crate::conf::hash::Hash;
 use crate::conf::field::{Buffers, Offset, Seconds, Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, Local, Place, Problem, block, many, on, units};
 use crate::http::core::{self, Alias, Core, ErrorPage, IfModifiedSince, InFileOnly, Lingering, Tokens};
@@ -47,8 +48,27 @@ pub struct Conf {
     pub resolver: Option<resolver::Conf>,
     /// `resolver_timeout`.
     pub resolver_timeout: Option<Duration>,
+    /// Sizes of nginx's hashes.
+    pub hashes: Hashes,
+    own_types: Local<bool>,
     place: Local<Place>,
     root_set: Local<Option<&'static str>>,
+}
+
+/// Sizes of nginx's hashes.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashes {
+    /// `server_names_hash_*`.
+    pub names_hash: Hash,
+    /// `variables_hash_*`.
+    pub variables_hash: Hash,
+    types_hash: Hash,
+}
+
+impl Default for Hashes {
+    fn default() -> Self {
+        Self { names_hash: Hash::new(512), variables_hash: Hash::new(1024), types_hash: Hash::new(1024) }
+    }
 }
 
 const HTTP: Contexts = Contexts::HTTP;
@@ -128,8 +148,8 @@ impl super::Module for Module {
         on("lingering_timeout", SCOPES, 1..=1, |c, a| a.set(&mut c.core.lingering_timeout)),
         on("reset_timedout_connection", SCOPES, 1..=1, |c, a| a.set(&mut c.core.reset_timedout_connection)),
         on("tcp_nodelay", SCOPES, 1..=1, |c, a| a.set(&mut c.core.tcp_nodelay)),
-        on("limit_rate", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.limit_rate)),
-        on("limit_rate_after", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.limit_rate_after)),
+        on("limit_rate", SCOPES_IF, 1..=1, |c, a| Value::size(&mut c.core.limit_rate, a)),
+        on("limit_rate_after", SCOPES_IF, 1..=1, |c, a| Value::size(&mut c.core.limit_rate_after, a)),
         on("chunked_transfer_encoding", SCOPES, 1..=1, |c, a| a.set(&mut c.core.chunked_transfer_encoding)),
         // Responses.
         on("auth_delay", SCOPES, 1..=1, |c, a| a.set(&mut c.core.auth_delay)),
@@ -176,14 +196,14 @@ impl super::Module for Module {
         // Tuning of nginx's memory and its event loop, which has no counterpart here.
         on("connection_pool_size", SERVERS, 1..=1, ignored_size),
         on("request_pool_size", SERVERS, 1..=1, ignored_size),
-        on("server_names_hash_max_size", HTTP, 1..=1, ignored_number),
-        on("server_names_hash_bucket_size", HTTP, 1..=1, ignored_number),
-        on("variables_hash_max_size", HTTP, 1..=1, ignored_number),
-        on("variables_hash_bucket_size", HTTP, 1..=1, ignored_number),
-        on("types_hash_max_size", SCOPES, 1..=1, ignored_number),
-        on("types_hash_bucket_size", SCOPES, 1..=1, ignored_number),
+        on("server_names_hash_max_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.names_hash.max)),
+        on("server_names_hash_bucket_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.names_hash.bucket)),
+        on("variables_hash_max_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.variables_hash.max)),
+        on("variables_hash_bucket_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.variables_hash.bucket)),
+        on("types_hash_max_size", SCOPES, 1..=1, |c, a| a.set(&mut c.hashes.types_hash.max)),
+        on("types_hash_bucket_size", SCOPES, 1..=1, |c, a| a.set(&mut c.hashes.types_hash.bucket)),
         on("tcp_nopush", SCOPES, 1..=1, |_, a| a.set(&mut false)),
-        on("send_lowat", SCOPES, 1..=1, ignored_size),
+        on("send_lowat", SCOPES, 1..=1, |_, a| a.pass_by(&mut Size(0))),
         on("postpone_output", SCOPES, 1..=1, ignored_size),
         on("output_buffers", SCOPES, 2..=2, |_, a| a.set(&mut Buffers { number: 2, size: 32 << 10 })),
         on("sendfile_max_chunk", SCOPES, 1..=1, ignored_size),
@@ -213,6 +233,10 @@ impl super::Module for Module {
             conf.core.error_log = logs::open(&conf.error_logs, cx)?;
         }
         conf.core.types = Some(conf.types.unwrap_or_else(|| Arc::new(Types::builtin())));
+        if let Some(types) = conf.core.types.as_ref().filter(|_| conf.own_types.0 || conf.place.name.is_empty() && !conf.place.unnamed) {
+            let held = conf.hashes.types_hash.hold("types_hash", types.lengths());
+            held.map_err(|problem| Diag::general(problem, None))?;
+        }
         conf.core.resolver = conf.resolver.map(|resolver| resolver.seal(conf.resolver_timeout, cx.upstreams));
         conf.core.prefix = cx.env.prefix.clone();
         conf.core.request_body_file_named = cx.env.names.all().iter().any(|name| name.name == "request_body_file");
@@ -249,10 +273,6 @@ fn pick<T: Copy>(args: &mut Args<'_>, field: &mut T, values: &[(&str, T)]) -> Re
 
 fn ignored_size(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     args.set(&mut Size(0))
-}
-
-fn ignored_number(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    args.set(&mut 0u64)
 }
 
 fn aio(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
@@ -309,6 +329,7 @@ fn types(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         }
     }
     conf.types = Some(Arc::new(types));
+    conf.own_types.0 = true;
     Ok(())
 }
 

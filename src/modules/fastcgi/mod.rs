@@ -73,7 +73,7 @@ impl super::Module for Module {
         on("fastcgi_index", SCOPES, 1..=1, |c, a| a.set(&mut c.index)),
         many("fastcgi_split_path_info", SCOPES, 1..=1, split_path_info),
         // A low-water mark for sending is not known to Linux.
-        on("fastcgi_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
+        on("fastcgi_send_lowat", SCOPES, 1..=1, |_, a| a.pass_by(&mut Size(0))),
         on("fastcgi_keep_conn", SCOPES, 1..=1, |c, a| a.set(&mut c.keep_conn)),
         many("fastcgi_catch_stderr", SCOPES, 1..=1, |c, a| {
             c.catch_stderr.push(Bytes::copy_from_slice(a.word(0)));

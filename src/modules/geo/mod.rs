@@ -87,7 +87,7 @@ fn geo(main: &mut Main, args: &mut Args<'_>) -> Result<(), Problem> {
     let source = match args.len() {
         2 => {
             let word = args.word(0);
-            let name = word.strip_prefix(b"$");
+            let name = word.strip_prefix(b"$").filter(|name| !name.is_empty());
             let name = name.ok_or_else(|| Problem::new(format!("invalid variable name \"{}\"", text(word))).at(0))?;
             Some(args.env.names.id(&text(name), Some(args.directive().end)))
         }

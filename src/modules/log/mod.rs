@@ -58,6 +58,8 @@ pub struct Conf {
 pub enum Place {
     /// A file.
     File(PathBuf, Option<Buffering>),
+    /// Standard error.
+    Stderr(Option<Buffering>),
     /// A path with variables.
     Path(Value),
     /// A syslog server.
@@ -117,6 +119,7 @@ impl super::Module for Module {
                 Written::Log { place, format, filter } => {
                     let sink = match place {
                         Place::File(path, buffering) => Sink::File(cx.logs.open(path)?, *buffering),
+                        Place::Stderr(buffering) => Sink::File(cx.logs.stderr(), *buffering),
                         Place::Path(path) => Sink::Path(path.clone(), conf.cache.clone()),
                         Place::Syslog(server) => Sink::Syslog(Arc::clone(server)),
                     };
@@ -206,6 +209,7 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
         logs.push(Written::Off);
         return args.get(1).map_or(Ok(()), |word| Err(invalid(word, 1)));
     }
+    let mut place = place(word, args)?;
     let format = args.get(1).unwrap_or(COMBINED);
     let at = args.directive().end;
     let known = format.eq_ignore_ascii_case(COMBINED)
@@ -239,24 +243,26 @@ fn access_log(logs: &mut List<Written>, args: &mut Args<'_>) -> Result<(), Probl
         return Err(Problem::new(format!("no buffer is defined for access_log \"{}\"", text(word))).at(0));
     }
     let buffering = (size > 0).then(|| Buffering { size: usize::try_from(size).unwrap_or(usize::MAX), flush, gzip });
-    let place = place(word, buffering, args)?;
+    match &mut place {
+        Place::File(_, written) | Place::Stderr(written) => *written = buffering,
+        _ if buffering.is_none() => {}
+        Place::Syslog(_) => return Err(Problem::new("logs to syslog cannot be buffered").at(0)),
+        Place::Path(_) => return Err(Problem::new("buffered logs cannot have variables in name").at(0)),
+    }
     logs.push(Written::Log { place, format: Bytes::copy_from_slice(format), filter });
     Ok(())
 }
 
-fn place(word: &[u8], buffering: Option<Buffering>, args: &mut Args<'_>) -> Result<Place, Problem> {
+fn place(word: &[u8], args: &mut Args<'_>) -> Result<Place, Problem> {
     if let Some(parameters) = word.strip_prefix(b"syslog:") {
-        if buffering.is_some() {
-            return Err(Problem::new("logs to syslog cannot be buffered").at(0));
-        }
         return Ok(Place::Syslog(syslog::read(parameters, args).map_err(|problem| problem.at(0))?));
     }
     if word.contains(&b'$') {
-        if buffering.is_some() {
-            return Err(Problem::new("buffered logs cannot have variables in name").at(0));
-        }
         let path = args.env.full_name(word);
         return Ok(Place::Path(Value::read(path.as_os_str().as_bytes(), args)?));
     }
-    Ok(Place::File(args.env.full_name(word), buffering))
+    if word.is_empty() {
+        return Ok(Place::Stderr(None));
+    }
+    Ok(Place::File(args.env.full_name(word), None))
 }

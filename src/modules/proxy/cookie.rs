@@ -91,16 +91,9 @@ pub fn flags(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         Some(source) => Cookie::Pattern(rewrite::pattern(source, true, args).map_err(|problem| problem.at(0))?),
         None => Cookie::Name(Value::read(args.word(0), args)?),
     };
-    let words: Vec<&[u8]> = args.words().skip(1).collect();
-    let mut flags = Vec::new();
-    for (index, word) in words.into_iter().enumerate() {
-        let value = Value::read(word, args)?;
-        let known = |word: &[u8]| FLAGS.iter().any(|flag| flag.as_bytes().eq_ignore_ascii_case(word));
-        if value.as_literal().is_some_and(|word| !known(word)) {
-            return Err(Problem::new(format!("invalid parameter \"{}\"", text(word))).at(index + 1));
-        }
-        flags.push(value);
-    }
+    // What is no flag is found where a response comes, as it may be a variable's value.
+    let words = args.words().skip(1);
+    let flags = words.map(|word| Value::read(word, args)).collect::<Result<_, _>>()?;
     conf.flags.push(Flags { cookie, flags });
     Ok(())
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use parser::ast::Span;
 
 use super::{Phases, Seal};
+use crate::conf::hash::Hash;
 use crate::conf::args::text;
 use crate::conf::field::{Size, one_of};
 use crate::conf::{Args, Contexts, Diag, Directive, Field, List, Local, Place, Problem, many, on};
@@ -38,6 +39,7 @@ pub struct Conf {
     http_version: HttpVersion,
     redirects: List<redirect::Rule>,
     cookies: cookie::Conf,
+    hash: Option<Hash>,
 }
 
 /// What `proxy_pass` says, and where it stands.
@@ -58,6 +60,10 @@ enum HttpVersion {
     Http2,
 }
 
+/// The hash of header names where nothing is said.
+const HASH: Hash = Hash::new(512);
+/// The longest name among those that nginx has in that hash anyway, in bytes.
+const LONGEST_NAME: usize = 18;
 const SCOPES: Contexts = Contexts::SCOPES;
 const PLACES: Contexts = Contexts(Contexts::LOCATION.0 | Contexts::LOCATION_IF.0 | Contexts::LIMIT_EXCEPT.0);
 
@@ -90,10 +96,9 @@ impl super::Module for Module {
         many("proxy_cookie_flags", SCOPES, 1..=4, |c, a| cookie::flags(&mut c.cookies, a)),
         on("proxy_pass_trailers", SCOPES, 1..=1, |c, a| a.set(&mut c.upstream.pass_trailers)),
         // A low-water mark for sending is not known to Linux.
-        on("proxy_send_lowat", SCOPES, 1..=1, |_, a| a.set(&mut Size(0))),
-        // Tuning of nginx's hash tables, which has no counterpart here.
-        on("proxy_headers_hash_max_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
-        on("proxy_headers_hash_bucket_size", SCOPES, 1..=1, |_, a| a.set(&mut 0u64)),
+        on("proxy_send_lowat", SCOPES, 1..=1, |_, a| a.pass_by(&mut Size(0))),
+        on("proxy_headers_hash_max_size", SCOPES, 1..=1, |c, a| a.set(&mut c.hash.get_or_insert(HASH).max)),
+        on("proxy_headers_hash_bucket_size", SCOPES, 1..=1, |c, a| a.set(&mut c.hash.get_or_insert(HASH).bucket)),
     ];
 
     const VARIABLES: &'static [Variable<Option<Box<Loc>>>] = &[
@@ -109,6 +114,14 @@ impl super::Module for Module {
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Option<Box<Loc>>, Diag> {
         shared::check(&conf.upstream, "proxy", cx.env)?;
         cx.know(conf.set_header.iter().map(|(_, value)| value).chain(&conf.set_body))?;
+        // nginx makes the hash of a server, and that of a location with names of its own.
+        let is_server = conf.place.name.is_empty() && !conf.place.unnamed;
+        if is_server || conf.set_header.is_own() || conf.upstream.hide_header.is_own() {
+            let hidden = conf.upstream.hide_header.iter().map(Bytes::len).chain([LONGEST_NAME]);
+            let keys = conf.set_header.iter().map(|(name, _)| name.len()).chain(hidden);
+            let held = conf.hash.unwrap_or(HASH).hold("proxy_headers_hash", keys);
+            held.map_err(|problem| Diag::general(problem, None))?;
+        }
         match conf.pass.0.clone() {
             Some(pass) => pass::seal(conf, &pass, cx).map(|loc| Some(Box::new(loc))),
             None => Ok(None),

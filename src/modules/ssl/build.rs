@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use parser::ast::Span;
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use rustls::sign::CertifiedKey;
 
 use super::server::Server;
+use super::read::Name;
 use super::{Conf, Loc, Verify, ocsp, timeout};
 use crate::conf::Diag;
 use crate::conf::args::text;
@@ -24,22 +24,12 @@ const RECORD: u64 = 16384;
 /// Bytes of early data a client may send.
 const EARLY: u32 = 16384;
 
-/// nginx's sentence, and its place where nginx prints one.
-pub struct Trouble(String, Option<Span>);
+/// A finding, made of nginx's sentence where it has no place.
+pub struct Trouble(pub Diag);
 
 impl From<String> for Trouble {
     fn from(text: String) -> Self {
-        Self(text, None)
-    }
-}
-
-impl Trouble {
-    /// The finding.
-    pub fn into_diag(self) -> Diag {
-        match self.1 {
-            Some(at) => Diag::error(self.0, at, at),
-            None => Diag::general(self.0, None),
-        }
+        Self(Diag::general(text, None))
     }
 }
 
@@ -54,8 +44,7 @@ pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
         return Err(format!("no \"ssl_certificate_key\" is defined for certificate \"{last}\"").into());
     }
     let (choices, warnings) = conf.common.choices()?;
-    let pairs: Vec<(Value, Value)> =
-        conf.certificates.iter().zip(conf.keys.iter()).map(|(cert, key)| (cert.1.clone(), key.1.clone())).collect();
+    let pairs = pairs(conf, cx).map_err(Trouble)?;
     let dynamic = pairs.iter().any(|(cert, key)| cert.as_literal().is_none() || key.as_literal().is_none());
     let mut identities = Vec::new();
     if !dynamic {
@@ -109,6 +98,15 @@ pub fn server(conf: &Conf, cx: &mut Seal<'_>) -> Result<Loc, Trouble> {
     });
     let server = Server::new(made, conf.verify, trust, conf.reject, (no_certificates, dynamic));
     Ok(Some(Arc::new(server.asking(stapled, clients))))
+}
+
+/// The names of certificates and their keys.
+fn pairs(conf: &Conf, cx: &Seal<'_>) -> Result<Vec<(Value, Value)>, Diag> {
+    let known = |name: &Name| {
+        let value = name.1.clone().map_err(|problem| cx.env.inherited(problem, None))?;
+        cx.know([&value]).map(|()| value)
+    };
+    conf.certificates.iter().zip(conf.keys.iter()).map(|(cert, key)| Ok((known(cert)?, known(key)?))).collect()
 }
 
 /// What clients' certificates are held to.
@@ -206,8 +204,8 @@ fn resumption(conf: &Conf, context: &[u8], cx: &mut Seal<'_>) -> Result<Resumpti
     let view = cache.map(|cache| Arc::new(View { cache, context: context.clone(), timeout }) as Arc<dyn StoresServerSessions>);
     let mut keys = Vec::new();
     for (path, at) in conf.ticket_keys.iter() {
-        let trouble = |text: String| Trouble(text, Some(*at));
-        let bytes = cx.env.files.read(path).map_err(|error| trouble(cannot_open(path, &error)))?;
+        let trouble = |text: String| Trouble(cx.env.inherited(text, Some(*at)));
+        let bytes = Reads::read(&*cx.env, path).map_err(|error| trouble(cannot_open(path, &error)))?;
         let key = Key::of_file(&bytes).filter(|_| matches!(bytes.len(), 48 | 80));
         keys.push(Arc::new(key.ok_or_else(|| trouble(format!("\"{}\" must be 48 or 80 bytes", path.display())))?));
     }

@@ -11,8 +11,8 @@ use super::Seal;
 use crate::conf::field::{Seconds, Size, one_of};
 use crate::conf::{Contexts, Diag, Directive, List, many, on};
 use crate::http::identities::Limits;
-use crate::http::tls::{Common, command, passwords};
-use crate::http::{Request, Value, Variable};
+use crate::http::tls::{Common, command, file, passwords};
+use crate::http::{Request, Variable};
 use crate::net::Level;
 use crate::net::tls::Kept;
 
@@ -31,8 +31,8 @@ pub struct Module;
 #[derive(Clone, Default)]
 pub struct Conf {
     common: Common,
-    certificates: List<(Bytes, Value)>,
-    keys: List<(Bytes, Value)>,
+    certificates: List<read::Name>,
+    keys: List<read::Name>,
     passwords: Option<Arc<Vec<Vec<u8>>>>,
     cache: Option<Limits>,
     compression: bool,
@@ -109,7 +109,10 @@ impl super::Module for Module {
         }),
         on("ssl_certificate_compression", SERVERS, 1..=1, |c, a| a.set(&mut c.compression)),
         on("ssl_stapling", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.on)),
-        on("ssl_stapling_file", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.file)),
+        on("ssl_stapling_file", SERVERS, 1..=1, |c, a| {
+            file(&mut c.stapling.file, a);
+            Ok(())
+        }),
         on("ssl_stapling_responder", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.responder)),
         on("ssl_stapling_verify", SERVERS, 1..=1, |c, a| a.set(&mut c.stapling.verify)),
         many("ssl_ech_file", SERVERS, 1..=1, read::ech_file),
@@ -121,7 +124,10 @@ impl super::Module for Module {
         on("ssl_ciphers", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.ciphers)),
         on("ssl_prefer_server_ciphers", SERVERS, 1..=1, |c, a| a.set(&mut c.own_order)),
         on("ssl_ecdh_curve", SERVERS, 1..=1, |c, a| read::text(a, &mut c.common.curves)),
-        on("ssl_dhparam", SERVERS, 1..=1, |c, a| a.set(&mut c.dhparam)),
+        on("ssl_dhparam", SERVERS, 1..=1, |c, a| {
+            file(&mut c.dhparam, a);
+            Ok(())
+        }),
         many("ssl_conf_command", SERVERS, 2..=2, |c, a| command(&mut c.common.commands, a)),
         on("ssl_reject_handshake", SERVERS, 1..=1, |c, a| a.set(&mut c.reject)),
         on("ssl_early_data", SERVERS, 1..=1, |c, a| a.set(&mut c.early_data)),
@@ -143,9 +149,18 @@ impl super::Module for Module {
             Ok(())
         }),
         on("ssl_verify_depth", SERVERS, 1..=1, |c, a| a.set(&mut c.verify_depth)),
-        on("ssl_client_certificate", SERVERS, 1..=1, |c, a| a.set(&mut c.client_certificate)),
-        on("ssl_trusted_certificate", SERVERS, 1..=1, |c, a| a.set(&mut c.trusted_certificate)),
-        on("ssl_crl", SERVERS, 1..=1, |c, a| a.set(&mut c.crl)),
+        on("ssl_client_certificate", SERVERS, 1..=1, |c, a| {
+            file(&mut c.client_certificate, a);
+            Ok(())
+        }),
+        on("ssl_trusted_certificate", SERVERS, 1..=1, |c, a| {
+            file(&mut c.trusted_certificate, a);
+            Ok(())
+        }),
+        on("ssl_crl", SERVERS, 1..=1, |c, a| {
+            file(&mut c.crl, a);
+            Ok(())
+        }),
         on("ssl_ocsp", SERVERS, 1..=1, |c, a| {
             let values = [("off", ocsp::Asked::Off), ("on", ocsp::Asked::On), ("leaf", ocsp::Asked::Leaf)];
             c.ocsp.asked = one_of(a.word(0), &values).map_err(|problem| problem.at(0))?;
@@ -184,7 +199,7 @@ impl super::Module for Module {
 
     fn seal(conf: Conf, (): &(), cx: &mut Seal<'_>) -> Result<Loc, Diag> {
         let Some(cell) = conf.sealed.clone() else { return Ok(None) };
-        cell.get_or_init(|| build::server(&conf, cx).map_err(build::Trouble::into_diag)).clone()
+        cell.get_or_init(|| build::server(&conf, cx).map_err(|trouble| trouble.0)).clone()
     }
 }
 

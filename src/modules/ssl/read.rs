@@ -18,10 +18,13 @@ pub struct Sessions {
     pub shared: Option<(String, u64)>,
 }
 
-/// Adds the name of a certificate or key, and what it is compiled to.
-pub fn name(list: &mut List<(Bytes, Value)>, args: &mut Args<'_>) -> Result<(), Problem> {
+/// The name of a certificate or key, and what it is compiled to, or why it cannot be: that matters where it is used.
+pub type Name = (Bytes, Result<Value, String>);
+
+/// Adds such a name.
+pub fn name(list: &mut List<Name>, args: &mut Args<'_>) -> Result<(), Problem> {
     let word = args.word(0);
-    let value = crate::conf::Field::read(word, args)?;
+    let value = Value::defer(word, args).map_err(|problem| problem.sentence(""));
     list.push((Bytes::copy_from_slice(word), value));
     Ok(())
 }

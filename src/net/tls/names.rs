@@ -166,11 +166,16 @@ pub struct Found {
     pub missing: Vec<String>,
 }
 
-/// Reads a cipher list; nothing where OpenSSL would find no suite in it either.
-pub fn ciphers(list: &str) -> Option<Found> {
+/// Reads a cipher list. The error is OpenSSL's, where it would find no suite in it or not understand it.
+pub fn ciphers(list: &str) -> Result<Found, &'static str> {
+    // OpenSSL takes the word off wherever a list begins with it.
+    let (first, list) = list.strip_prefix("DEFAULT").map_or(("", list), |rest| ("DEFAULT", rest));
+    if !is_list(list) {
+        return Err("0A000118:SSL routines::invalid command");
+    }
     let (mut chosen, mut banned, mut missing): (Vec<usize>, Vec<usize>, Vec<String>) = Default::default();
     let mut known = false;
-    for word in list.split([':', ',', ' ', ';']).filter(|word| !word.is_empty()) {
+    for word in std::iter::once(first).chain(list.split([':', ',', ' ', ';'])).filter(|word| !word.is_empty()) {
         let (mark, name) = match word.split_at_checked(1) {
             Some((mark @ ("!" | "-" | "+"), name)) => (mark, name),
             _ => ("", word),
@@ -203,7 +208,41 @@ pub fn ciphers(list: &str) -> Option<Found> {
         chosen.retain(|one| !at.contains(one));
     }
     let suites = chosen.iter().filter_map(|at| SUITES.get(*at)).filter_map(|(suite, ..)| find(*suite)).collect();
-    known.then_some(Found { suites, missing })
+    known.then_some(Found { suites, missing }).ok_or("0A0000B9:SSL routines::no cipher match")
+}
+
+/// Whether OpenSSL can read a cipher list. It passes by what stands behind a word that it does not know.
+fn is_list(list: &str) -> bool {
+    list.split([':', ',', ' ', ';']).all(is_rules)
+}
+
+/// Whether a word, or several that touch, are rules.
+fn is_rules(word: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '=' | '_');
+    let mut rest = word;
+    while !rest.is_empty() {
+        if let Some(command) = rest.strip_prefix('@') {
+            let level = command.strip_prefix("SECLEVEL=").unwrap_or_default();
+            return command == "STRENGTH" || matches!(level.as_bytes(), [b'0'..=b'5']);
+        }
+        rest = rest.strip_prefix(['!', '-', '+']).unwrap_or(rest);
+        loop {
+            let end = rest.find(|c| !in_name(c)).unwrap_or(rest.len());
+            let (name, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            if name.is_empty() {
+                return false;
+            }
+            if !is_foreign(name) && !SUITES.iter().any(|suite| is(suite, name)) {
+                return true;
+            }
+            let Some(next) = tail.strip_prefix('+') else {
+                rest = tail;
+                break;
+            };
+            rest = next;
+        }
+    }
+    true
 }
 
 fn is((_, name, words): &(CipherSuite, &str, &[&str]), wanted: &str) -> bool {
@@ -283,7 +322,7 @@ mod tests {
     use super::*;
 
     fn names(list: &str) -> Option<Vec<String>> {
-        Some(ciphers(list)?.suites.iter().map(|found| suite(found.suite().into())).collect())
+        Some(ciphers(list).ok()?.suites.iter().map(|found| suite(found.suite().into())).collect())
     }
 
     #[test]
