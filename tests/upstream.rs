@@ -310,3 +310,28 @@ fn bodies_that_do_not_fit_memory_pass_both_ways() {
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().expect("a number");
     assert!(peak < 64 << 10, "{peak} kB for bodies of {SIZE} bytes");
 }
+
+#[test]
+fn what_the_socket_does_not_take_at_once_follows() {
+    const SIZE: usize = 200_000;
+    let upstream = Upstream::start(|request| {
+        let body = request.windows(4).position(|part| part == b"\r\n\r\n").map_or(&[][..], |end| &request[end + 4..]);
+        let wrong = body.iter().enumerate().filter(|(at, byte)| usize::from(**byte) != at % 251).count();
+        reply(format!("{} bytes, {wrong} wrong", body.len()).as_bytes())
+    });
+    let settings = "client_body_buffer_size 256k; proxy_socket_sndbuf 2k;";
+    let (_dir, server) = front("pieces", &format!("{};", at(&upstream)), settings);
+    let body: Vec<u8> = (0..SIZE).map(|at| u8::try_from(at % 251).expect("a byte")).collect();
+    // The first goes out together with its connection, the second on that connection.
+    for _ in 0..2 {
+        let mut client = Connection::open(server.port).expect("a connection");
+        client
+            .send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())
+            .expect("a head");
+        client.send(&body).expect("a body");
+        let length = client.read_head().expect("a response").header("content-length").map(str::parse);
+        let text = client.take(length.expect("a length").expect("a number")).expect("a body");
+        assert_eq!(String::from_utf8_lossy(&text), format!("{SIZE} bytes, 0 wrong"));
+    }
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 1);
+}

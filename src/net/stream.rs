@@ -77,6 +77,20 @@ impl Stream {
         work(&mut Raw { io: &mut self.io.borrow_mut(), cx })
     }
 
+    /// Waits until a stream that is being connected is; the error says why it is not.
+    pub async fn connected(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| match &*self.io.borrow() {
+            Io::Tcp(stream) => stream.poll_write_ready(cx),
+            Io::Unix(stream) => stream.poll_write_ready(cx),
+        })
+        .await?;
+        let failure = match &*self.io.borrow() {
+            Io::Tcp(stream) => stream.take_error()?,
+            Io::Unix(stream) => stream.take_error()?,
+        };
+        failure.map_or(Ok(()), Err)
+    }
+
     /// Reads up to `max` bytes behind what `buf` holds; 0 is the peer's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut, max: usize) -> Poll<io::Result<usize>> {
         if let Some(tls) = self.tls.get() {
@@ -259,6 +273,13 @@ impl Stream {
     pub fn set_nodelay(&self, on: bool) {
         if let Io::Tcp(stream) = &*self.io.borrow() {
             let _ = stream.set_nodelay(on);
+        }
+    }
+
+    /// Acknowledges what came and what comes at once: a peer may hold the rest of a message back until then.
+    pub fn acknowledge_quickly(&self) {
+        if let Io::Tcp(stream) = &*self.io.borrow() {
+            let _ = SockRef::from(stream).set_tcp_quickack(true);
         }
     }
 

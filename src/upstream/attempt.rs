@@ -3,14 +3,14 @@
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::balance::Choice;
 use super::conf::NextUpstream;
 use super::connect::connect;
 use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
-use super::protocol::{Outgoing, Protocol, ReplyHead};
+use super::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use super::{Conf, Shared, h2, report};
 use crate::http::flow::Side;
 use crate::http::h1::write::{self, Rate, Writer};
@@ -108,13 +108,20 @@ async fn talk<P: Protocol>(
     progress: &mut Progress,
 ) -> Result<Heard, Fault> {
     let conf = &line.shared.conf;
+    let mut message = Message::new(protocol, outgoing);
     let mut connection = match line.pooled {
         Some(connection) => connection,
         None => {
             let bind = conf.bind.as_ref().and_then(|bind| bind.local(request));
             let client = std::rc::Rc::clone(&request.client);
-            let opening = pin!(connect(conf, line.at, bind, line.secure));
-            watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
+            let first = if protocol.is_http2() { [&[][..]; 2] } else { message.in_memory() };
+            let (connection, sent) = {
+                let opening = pin!(connect(conf, line.at, bind, line.secure, first));
+                watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
+            };
+            message.advance(sent);
+            progress.bytes = sent as u64;
+            connection
         }
     };
     connection.requests += 1;
@@ -129,8 +136,8 @@ async fn talk<P: Protocol>(
         return Ok((head, rest, connection, connected));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
-    let early = send(protocol, outgoing, request, &mut writer).await;
-    progress.bytes = writer.sent;
+    let early = send(protocol, message, request, &mut writer).await;
+    progress.bytes += writer.sent;
     let early = early?;
     let client = std::rc::Rc::clone(&request.client);
     let (mut head, rest) = {
@@ -138,13 +145,49 @@ async fn talk<P: Protocol>(
         watched(conf, &client, request.body.is_done(), Stage::Head, reading).await?
     };
     head.keep_alive &= !early;
+    let whole = matches!(head.length, Length::Known(length) if length <= rest.len() as u64);
+    if connection.requests == 1 && !whole {
+        connection.stream.acknowledge_quickly();
+    }
     Ok((head, rest, connection, connected))
+}
+
+/// A request as a protocol sends it.
+struct Message {
+    head: Bytes,
+    /// None where the client's is sent while it comes.
+    body: Option<Body>,
+}
+
+impl Message {
+    fn new<P: Protocol>(protocol: &P, outgoing: &Outgoing) -> Self {
+        let body = if outgoing.streams() { None } else { Some(protocol.body(outgoing.kept())) };
+        Self { head: outgoing.head.clone(), body }
+    }
+
+    /// All of it, where it need not be read from a file or a client.
+    fn in_memory(&self) -> [&[u8]; 2] {
+        match &self.body {
+            Some(Body::Empty) => [&self.head, &[]],
+            Some(Body::Full(bytes)) => [&self.head, bytes],
+            _ => [&[]; 2],
+        }
+    }
+
+    /// Forgets what was sent.
+    fn advance(&mut self, sent: usize) {
+        let of_head = sent.min(self.head.len());
+        self.head.advance(of_head);
+        if let Some(Body::Full(bytes)) = &mut self.body {
+            bytes.advance(sent - of_head);
+        }
+    }
 }
 
 /// Sends the request; true if the server answered before it had all of it.
 async fn send<P: Protocol>(
     protocol: &P,
-    outgoing: &Outgoing,
+    message: Message,
     request: &mut Request,
     writer: &mut Writer<'_>,
 ) -> Result<bool, Fault> {
@@ -153,15 +196,18 @@ async fn send<P: Protocol>(
         _ => fault,
     };
     let stream = writer.stream;
-    if matches!(outgoing.body, None | Some(Body::File(_))) {
+    if matches!(message.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
         stream.set_nodelay(true);
     }
-    if !outgoing.streams() {
+    if let Some(body) = message.body {
+        if message.head.is_empty() && body.is_empty() {
+            return Ok(false);
+        }
         let sending = async {
-            match protocol.body(outgoing.kept()) {
-                Body::Empty => writer.send_whole(&outgoing.head).await,
-                body => writer.send(outgoing.head.clone(), body, false).await,
+            match body {
+                Body::Empty => writer.send_whole(&message.head).await,
+                body => writer.send(message.head, body, false).await,
             }
         };
         return tokio::select! {
@@ -170,7 +216,7 @@ async fn send<P: Protocol>(
             _ = stream.readable() => Ok(true),
         };
     }
-    writer.push(outgoing.head.clone());
+    writer.push(message.head);
     // The head waits for what is there of the body, not for more.
     if !request.body.has_some() {
         writer.flush().await.map_err(upstream)?;
@@ -224,6 +270,7 @@ async fn head<P: Protocol>(
                 Err(sentence) => return Err(fault(Cause::Protocol(sentence))),
             }
         }
+        stream.acknowledge_quickly();
     }
 }
 
