@@ -269,16 +269,19 @@ impl Core {
     /// `root` or `alias` with its variables replaced, completed under the prefix.
     pub fn document_root(&self, request: &Request) -> Vec<u8> {
         let mut path = Vec::with_capacity(128);
-        self.root.path.append(request, &mut path);
-        if path.first() == Some(&b'/') {
-            return path;
+        self.append_document_root(request, &mut path);
+        path
+    }
+
+    /// Appends what [`Core::document_root`] tells.
+    pub fn append_document_root(&self, request: &Request, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.root.path.append(request, out);
+        if out.get(start) != Some(&b'/') {
+            let prefix = self.prefix.as_os_str().as_bytes();
+            let slash: &[u8] = if prefix.ends_with(b"/") { b"" } else { b"/" };
+            out.splice(start..start, [prefix, slash].concat());
         }
-        let mut full = self.prefix.as_os_str().as_bytes().to_vec();
-        if full.last() != Some(&b'/') {
-            full.push(b'/');
-        }
-        full.extend_from_slice(&path);
-        full
     }
 
     /// The type that the extension of the request's path has here.

@@ -96,6 +96,17 @@ impl Headers {
         }
     }
 
+    /// Adds a field that stands in `head` at these offsets; the list will [`Headers::rest_on`] it.
+    pub fn push_part(&mut self, head: &[u8], name: std::ops::Range<u32>, value: std::ops::Range<u32>) {
+        let known = Known::of(head.get(name.start as usize..name.end as usize).unwrap_or_default());
+        self.items.push(Item { known, name: (name.start, name.end), value: (value.start, value.end) });
+    }
+
+    /// Makes `head` what the fields are slices of.
+    pub fn rest_on(&mut self, head: Bytes) {
+        self.head = head;
+    }
+
     /// Adds a field that stands in the head at these offsets.
     pub fn push_slice(&mut self, name: std::ops::Range<u32>, value: std::ops::Range<u32>) -> Known {
         let known = Known::of(self.bytes((name.start, name.end)));

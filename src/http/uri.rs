@@ -194,12 +194,9 @@ fn leading(text: &[u8], wanted: impl Fn(&u8) -> bool) -> usize {
 }
 
 /// Unreserved, sub-delims and `:`, as RFC 3986 allows them between brackets.
+#[inline]
 pub(super) fn literal_byte(c: u8) -> bool {
-    let mark = matches!(
-        c,
-        b':' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-    );
-    mark || c.is_ascii_alphanumeric()
+    c.is_ascii_alphanumeric() || matches!(c, b'.' | b':' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::conf::{Contexts, Diag, Directive, List, Local, many, on};
 use crate::http::{Flow, Request};
 use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
-use crate::upstream::params::{self, Param, Params};
+use crate::upstream::params::{self, Framing, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
 use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
@@ -92,16 +92,25 @@ fn head(loc: &Loc, request: &Request) -> Bytes {
     let length = request.content_length.or_else(chunked).unwrap_or_default();
     let mut params = format!("CONTENT_LENGTH\0{length}\0").into_bytes();
     params.reserve(1024);
-    loc.params.each(request, |name, value| {
-        params.extend_from_slice(name);
-        params.push(0);
-        params.extend_from_slice(value);
-        params.push(0);
-    });
+    loc.params.append::<Ended>(request, &mut params);
     let mut out = format!("{}:", params.len()).into_bytes();
     out.extend_from_slice(&params);
     out.push(b',');
     out.into()
+}
+
+/// Names and values that a zero ends.
+struct Ended;
+
+impl Framing for Ended {
+    fn open(name: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(name);
+        out.push(0);
+    }
+
+    fn close(_: &[u8], out: &mut Vec<u8>, _: usize) {
+        out.push(0);
+    }
 }
 
 /// The protocol: parameters, then the body as it is; replies are those of CGI or HTTP.

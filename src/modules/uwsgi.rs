@@ -13,7 +13,7 @@ use crate::net::Level;
 use crate::upstream::uncached::UNCACHED;
 use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::secure::{Dialer, SECURE};
-use crate::upstream::params::{self, Param, Params};
+use crate::upstream::params::{self, Framing, Param, Params};
 use crate::upstream::protocol::{Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
 use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
@@ -114,17 +114,9 @@ async fn pass(loc: &Loc, request: &mut Request) -> Result<Flow, u16> {
 
 /// The request's parameters, behind their modifiers and length.
 fn packet(loc: &Loc, request: &Request) -> Result<Bytes, u16> {
-    let mut out = vec![0; 4];
-    out.reserve(1024);
-    let sized = |bytes: &[u8], out: &mut Vec<u8>| {
-        // What is longer makes the whole too long, which is found below.
-        out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(bytes);
-    };
-    loc.params.each(request, |name, value| {
-        sized(name, &mut out);
-        sized(value, &mut out);
-    });
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(&[0; 4]);
+    loc.params.append::<Sized>(request, &mut out);
     out.extend_from_slice(&loc.string);
     let length = out.len() - 4;
     let Ok(short) = u16::try_from(length) else {
@@ -136,6 +128,29 @@ fn packet(loc: &Loc, request: &Request) -> Result<Bytes, u16> {
         *to = from;
     }
     Ok(out.into())
+}
+
+/// Names and values with their lengths in front.
+struct Sized;
+
+impl Framing for Sized {
+    fn open(name: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&size(name.len()));
+        out.extend_from_slice(name);
+        out.extend_from_slice(&[0; 2]);
+    }
+
+    fn close(_: &[u8], out: &mut Vec<u8>, at: usize) {
+        let size = size(out.len() - at);
+        if let Some(place) = out.get_mut(at - 2..at) {
+            place.copy_from_slice(&size);
+        }
+    }
+}
+
+fn size(length: usize) -> [u8; 2] {
+    // What is longer makes the whole too long, which is found at its end.
+    u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes()
 }
 
 /// The protocol: parameters, then the body as it is; replies are those of CGI or HTTP.

@@ -34,35 +34,37 @@ const USES: u32 = 64;
 struct Read {
     instant: Instant,
     unix: Duration,
-    /// Uses that are left; a thread that does not call [`refresh`] has none.
-    uses: u32,
 }
 
 thread_local! {
     static READ: Cell<Option<Read>> = const { Cell::new(None) };
+    /// Uses that are left.
+    static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Reads the time for what this thread does in one turn of its event loop, as nginx does.
 pub fn refresh() {
-    READ.set(Some(Read { uses: USES, ..read() }));
+    READ.set(Some(read()));
+    LEFT.set(USES);
 }
 
 fn read() -> Read {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Read { instant: Instant::now(), unix, uses: 0 }
+    Read { instant: Instant::now(), unix }
 }
 
 fn current() -> Read {
-    match READ.get() {
-        Some(last) if last.uses > 0 => {
-            READ.set(Some(Read { uses: last.uses - 1, ..last }));
+    // A thread that does not call `refresh` reads the time itself.
+    let Some(last) = READ.get() else { return read() };
+    match LEFT.get().checked_sub(1) {
+        Some(left) => {
+            LEFT.set(left);
             last
         }
-        Some(_) => {
+        None => {
             refresh();
-            READ.get().unwrap_or_else(read)
+            READ.get().unwrap_or(last)
         }
-        None => read(),
     }
 }
 

@@ -211,7 +211,9 @@ fn set_host(request: &mut Request, listen: &Arc<Listen>, text: &Bytes) -> Option
         Cow::Owned(name) => name.into(),
     };
     if valid.port != 0 {
-        request.host_port = valid.port.to_string().into();
+        let digits = text.split(|c| *c == b':').next_back().unwrap_or_default();
+        let zeros = digits.iter().take_while(|c| **c == b'0').count();
+        request.host_port = text.slice(text.len() - digits.len() + zeros..);
     }
     Some(find_server(request, listen))
 }

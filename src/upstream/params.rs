@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::conf::args::text;
 use crate::conf::{Args, List, Problem};
+use crate::http::headers::Field;
 use crate::http::{Known, Request, Value};
 
 /// One `*_param`.
@@ -27,6 +28,15 @@ pub fn param(list: &mut List<Param>, args: &mut Args<'_>) -> Result<(), Problem>
     let value = Value::defer(args.word(1), args)?;
     list.push(Param { name: Bytes::copy_from_slice(args.word(0)), value, if_not_empty });
     Ok(())
+}
+
+/// How a protocol writes a parameter.
+pub trait Framing {
+    /// Appends what stands in front of the value.
+    fn open(name: &[u8], out: &mut Vec<u8>);
+
+    /// Completes that, and appends what stands behind the value, which begins `at` there and ends `out`.
+    fn close(name: &[u8], out: &mut Vec<u8>, at: usize);
 }
 
 /// The parameters of a place.
@@ -56,53 +66,51 @@ impl Params {
         Self { params: sent.cloned().collect(), replaced, host, fields }
     }
 
-    /// Calls `put` with the name and the value of every parameter.
-    pub fn each(&self, request: &Request, mut put: impl FnMut(&[u8], &[u8])) {
-        let mut value = Vec::with_capacity(128);
+    /// Appends every parameter.
+    pub fn append<F: Framing>(&self, request: &Request, out: &mut Vec<u8>) {
         for param in &self.params {
-            value.clear();
-            param.value.append(request, &mut value);
-            if !(param.if_not_empty && value.is_empty()) {
-                put(&param.name, &value);
-            }
+            put::<F>(&param.name, param.if_not_empty, out, |out| param.value.append(request, out));
         }
         if self.host {
-            value.clear();
-            host(request, &mut value);
-            if !value.is_empty() {
-                put(b"HTTP_HOST", &value);
-            }
+            put::<F>(b"HTTP_HOST", true, out, |out| host(request, out));
         }
         if self.fields {
-            self.each_field(request, put);
+            self.append_fields::<F>(request, out);
         }
     }
 
-    fn each_field(&self, request: &Request, mut put: impl FnMut(&[u8], &[u8])) {
-        let (mut name, mut joined) = (Vec::with_capacity(64), Vec::new());
+    fn append_fields<F: Framing>(&self, request: &Request, out: &mut Vec<u8>) {
+        let mut name = Vec::with_capacity(64);
         for (at, field) in request.headers.iter().enumerate() {
             let is_replaced =
                 |other: &Vec<u8>| other.len() == field.name.len() && folded(field.name).eq(other.iter().copied());
-            let same = |other: &crate::http::headers::Field<'_>| other.name.eq_ignore_ascii_case(field.name);
+            let same = |other: &Field<'_>| other.known == field.known && other.name.eq_ignore_ascii_case(field.name);
             if self.replaced.iter().any(is_replaced) || request.headers.iter().take(at).any(|other| same(&other)) {
                 continue;
             }
             name.clear();
             name.extend_from_slice(b"HTTP_");
             name.extend(folded(field.name).map(|b| b.to_ascii_uppercase()));
-            let mut more = request.headers.iter().skip(at + 1).filter(same).peekable();
-            if more.peek().is_none() {
-                put(&name, field.value);
-                continue;
-            }
-            joined.clear();
-            joined.extend_from_slice(field.value);
-            for other in more {
-                joined.extend_from_slice(if field.known == Known::Cookie { b"; " } else { b", " });
-                joined.extend_from_slice(other.value);
-            }
-            put(&name, &joined);
+            put::<F>(&name, false, out, |out| {
+                out.extend_from_slice(field.value);
+                for other in request.headers.iter().skip(at + 1).filter(same) {
+                    out.extend_from_slice(if field.known == Known::Cookie { b"; " } else { b", " });
+                    out.extend_from_slice(other.value);
+                }
+            });
         }
+    }
+}
+
+fn put<F: Framing>(name: &[u8], if_not_empty: bool, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    F::open(name, out);
+    let at = out.len();
+    value(out);
+    if if_not_empty && out.len() == at {
+        out.truncate(start);
+    } else {
+        F::close(name, out, at);
     }
 }
 

@@ -1,7 +1,5 @@
 //! Heads of replies: those of HTTP/1 (RFC 9112 §4) and those of CGI (RFC 3875 §6), which the other protocols carry.
 
-use std::ops::Range;
-
 use bytes::{Bytes, BytesMut};
 
 use super::protocol::{Length, ReplyHead};
@@ -72,11 +70,11 @@ pub struct Fields {
 
 /// Reads the fields that begin at `next`; `what` they are is said where they are malformed.
 pub fn fields(buf: &mut BytesMut, mut next: usize, what: &str) -> Result<Option<Fields>, String> {
-    let mut found: Vec<(Range<u32>, Range<u32>)> = Vec::with_capacity(16);
+    let mut headers = Headers::over(Bytes::new(), 16);
     let end = loop {
         match parse::field(buf, next, Side::Response) {
             Ok(Some(Line::Field(field, after))) => {
-                found.push((field.name, field.value));
+                headers.push_part(buf, field.name, field.value);
                 next = after;
             }
             Ok(Some(Line::Junk(after))) => next = after,
@@ -90,10 +88,7 @@ pub fn fields(buf: &mut BytesMut, mut next: usize, what: &str) -> Result<Option<
         }
     };
     let bytes = buf.split_to(end).freeze();
-    let mut headers = Headers::over(bytes.clone(), found.len());
-    for (name, value) in found {
-        headers.push_slice(name, value);
-    }
+    headers.rest_on(bytes.clone());
     Ok(Some(Fields { headers, bytes }))
 }
 

@@ -1,5 +1,6 @@
 //! The core module's variables: <https://nginx.org/en/docs/http/ngx_http_core_module.html#variables>
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -88,7 +89,10 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("scheme", |_, r, _, out| put(out, if r.is_tls() { b"https" } else { b"http" })),
     variable("https", |_, r, _, out| put(out, if r.is_tls() { b"on" } else { b"" })),
     // Files.
-    variable("document_root", |core, r, _, out| put(out, &core.document_root(r))),
+    variable("document_root", |core, r, _, out| {
+        core.append_document_root(r, out);
+        true
+    }),
     variable("realpath_root", |core, r, _, out| {
         use std::os::unix::ffi::OsStrExt;
         let root = core.document_root(r);
@@ -136,7 +140,8 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 }
 
 fn number(out: &mut Vec<u8>, number: u64) -> bool {
-    put(out, number.to_string().as_bytes())
+    // Writing to memory does not fail.
+    write!(out, "{number}").is_ok()
 }
 
 fn seconds(out: &mut Vec<u8>, time: std::time::Duration) -> bool {

@@ -164,12 +164,7 @@ async fn pass(passing: &Passing, request: &mut Request) -> Result<Flow, u16> {
 /// The records in front of the body.
 fn head(passing: &Passing, request: &Request) -> Result<Bytes, u16> {
     let mut params = Vec::with_capacity(1024);
-    passing.params.each(request, |name, value| {
-        record::length(name, &mut params);
-        record::length(value, &mut params);
-        params.extend_from_slice(name);
-        params.extend_from_slice(value);
-    });
+    passing.params.append::<record::Pairs>(request, &mut params);
     let mut out = Vec::with_capacity(params.len() + 64);
     if record::open(passing.keep_conn, &params, &mut out).is_none() {
         request.log(Level::Alert, &format!("fastcgi request record is too big: {}", params.len()));

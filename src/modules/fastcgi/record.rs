@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::http::body::Source;
 use crate::http::{Body, Cause, Chunk, Fault, FilePart};
 use crate::net::Level;
+use crate::upstream::params::Framing;
 use crate::upstream::protocol::{Decode, Decoded};
 
 const BEGIN_REQUEST: u8 = 1;
@@ -32,12 +33,30 @@ pub fn open(keep: bool, params: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Appends the length of a name or value.
-pub fn length(bytes: &[u8], out: &mut Vec<u8>) {
-    match u8::try_from(bytes.len()) {
-        Ok(short @ 0..=127) => out.push(short),
-        _ => out.extend_from_slice(&(u32::try_from(bytes.len()).unwrap_or(u32::MAX) | 1 << 31).to_be_bytes()),
+/// Names and values behind the lengths of both: a byte each, or four.
+pub struct Pairs;
+
+impl Framing for Pairs {
+    fn open(name: &[u8], out: &mut Vec<u8>) {
+        match u8::try_from(name.len()) {
+            Ok(short @ 0..=127) => out.push(short),
+            _ => out.extend_from_slice(&long(name.len())),
+        }
+        out.push(0);
+        out.extend_from_slice(name);
     }
+
+    fn close(name: &[u8], out: &mut Vec<u8>, at: usize) {
+        let (size, place) = (out.len() - at, at - name.len() - 1);
+        match (u8::try_from(size), out.get_mut(place)) {
+            (Ok(short @ 0..=127), Some(byte)) => *byte = short,
+            _ => drop(out.splice(place..=place, long(size))),
+        }
+    }
+}
+
+fn long(length: usize) -> [u8; 4] {
+    (u32::try_from(length).unwrap_or(u32::MAX) | 1 << 31).to_be_bytes()
 }
 
 /// Calls `put` with the pieces of the records that carry `bytes`.
