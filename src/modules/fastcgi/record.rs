@@ -324,10 +324,20 @@ mod tests {
 
     #[test]
     fn lengths_and_padding() {
-        let mut out = Vec::new();
-        length(&[0; 127], &mut out);
-        length(&[0; 128], &mut out);
-        assert_eq!(out, [127, 0x80, 0, 0, 128]);
+        for (name, value, lengths) in [
+            (3, 127, &[3, 127][..]),
+            (127, 0, &[127, 0]),
+            (3, 128, &[3, 0x80, 0, 0, 128]),
+            (128, 300, &[0x80, 0, 0, 128, 0x80, 0, 1, 44]),
+        ] {
+            let (name, value) = (vec![b'n'; name], vec![b'v'; value]);
+            let mut out = b"in front".to_vec();
+            Pairs::open(&name, &mut out);
+            let at = out.len();
+            out.extend_from_slice(&value);
+            Pairs::close(&name, &mut out, at);
+            assert_eq!(out, [b"in front", lengths, &name, &value].concat());
+        }
         assert_eq!((padding(0).len(), padding(3).len(), padding(16).len()), (0, 5, 0));
         assert_eq!(complaint(b"a. \r\n"), b"a");
         assert_eq!(complaint(b"\n"), b"\n");
