@@ -23,7 +23,7 @@ const MAKE: &str = "set -e
     touch \"$1/.complete\"";
 
 /// Longest time of a run.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The suite, ready to run.
 pub struct Suite(PathBuf);
@@ -69,15 +69,15 @@ impl Suite {
 }
 
 impl Run {
-    /// How every case ended: `behavior`, `behaviorClose` and `remoteCloseCode`.
-    pub fn results(mut self) -> BTreeMap<String, [Value; 3]> {
+    /// How every case ended: `behavior`, `behaviorClose` and `remoteCloseCode`, as JSON.
+    pub fn results(mut self) -> BTreeMap<String, [String; 3]> {
         let end = until(LIMIT, || self.client.child().try_wait().expect("a child"));
         assert!(end.is_some_and(|status| status.success()), "{}: {end:?}", self.agent);
         let text = fs::read_to_string(&self.report).expect("a report");
         let report: Value = serde_json::from_str(&text).expect("JSON");
         let cases = report[self.agent].as_object().expect("results");
         let what = ["behavior", "behaviorClose", "remoteCloseCode"];
-        cases.iter().map(|(case, result)| (case.clone(), what.map(|what| result[what].clone()))).collect()
+        cases.iter().map(|(case, result)| (case.clone(), what.map(|what| result[what].to_string()))).collect()
     }
 }
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import types
 
-# Clocks that end a case which got stuck run slower by this, as the machine may be busy.
+# Seconds at least until a case that got stuck is ended: the machine may be busy.
 PATIENCE = 4
 
 # What 2to3 cannot know.
@@ -59,7 +59,7 @@ def sending(method):
 
 
 def patiently(method):
-    return lambda self, delay: method(self, PATIENCE * delay)
+    return lambda self, delay: method(self, max(PATIENCE, delay))
 
 
 def run(spec):
