@@ -1,8 +1,9 @@
 //! What the integration tests share: processes that end with the test, a byte-exact HTTP client, servers by site file.
-//! No page of nginx's manual; the wire formats name theirs in `http` (RFC 9112), `tls` (RFC 8446), `ws` (RFC 6455), `webdriver` (W3C).
+//! No page of nginx's manual; the wire formats name theirs in `http` (RFC 9112), `tls` (RFC 8446), `ws` and `autobahn` (RFC 6455), `webdriver` (W3C).
 #![allow(dead_code, reason = "each test binary uses a part of the kit")]
 #![allow(unreachable_pub, reason = "the kit is compiled into test binaries, which export nothing")]
 
+pub mod autobahn;
 pub mod dns;
 pub mod h2;
 pub mod http;
