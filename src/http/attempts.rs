@@ -23,7 +23,7 @@ pub struct Attempt {
     pub header_time: Option<Duration>,
     /// Time to the end of the body.
     pub response_time: Option<Duration>,
-    /// Bytes of the body.
+    /// Bytes behind the head.
     pub length: u64,
     /// Bytes sent to it.
     pub sent: u64,

@@ -74,8 +74,12 @@ pub struct Tunnel {
     pub stream: Rc<Stream>,
     /// What it had sent behind its head.
     pub pending: Bytes,
+    /// When its server was chosen.
+    pub started: std::time::Instant,
     /// How long both may be silent.
     pub idle: std::time::Duration,
+    /// How long the upstream may take nothing.
+    pub send_timeout: std::time::Duration,
     /// What must live as long as the tunnel: the upstream server's count of connections.
     pub held: Option<Box<dyn std::any::Any>>,
 }

@@ -60,6 +60,8 @@ pub enum Stage {
     Head,
     /// While reading the body.
     Body,
+    /// While passing bytes both ways.
+    Upgraded,
 }
 
 /// Why.
@@ -94,6 +96,15 @@ impl Fault {
     /// A fault of the client.
     pub fn client(stage: Stage, cause: Cause) -> Self {
         Self { side: Side::Client, stage, cause }
+    }
+
+    /// Whether the response counts as complete all the same: an upstream that closed or stalled ended it, nonsense did not.
+    pub fn ends(&self) -> bool {
+        match (self.side, self.stage, &self.cause) {
+            (_, Stage::Upgraded, Cause::Io(_)) => true,
+            (Side::Upstream, _, cause) => !matches!(cause, Cause::Protocol(_)),
+            _ => false,
+        }
     }
 
     /// A fault of the upstream server.

@@ -42,7 +42,14 @@ pub fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool
             if reset {
                 stream.reset_on_close();
             }
-            request.log(Level::Info, "client timed out (110: Connection timed out) while sending response to client");
+            let doing = match fault.stage {
+                Stage::Upgraded => upstream::report::stage(Stage::Upgraded),
+                _ => "sending response to client",
+            };
+            request.log(Level::Info, &format!("client timed out (110: Connection timed out) while {doing}"));
+        }
+        (Side::Client, _) if fault.stage == Stage::Upgraded => {
+            request.log(Level::Info, &upstream::report::body(fault));
         }
         (Side::Client, Cause::Io(error)) => {
             let text = crate::conf::load::os_error(error);
@@ -52,7 +59,11 @@ pub fn report(request: &mut Request, fault: &Fault, stream: &Stream, reset: bool
             request.log(Level::Info, &format!("{} while reading upstream", upstream::report::LEFT));
         }
         (Side::Client, _) => request.log(Level::Info, "client prematurely closed connection"),
-        (Side::Upstream, _) => request.log(Level::Error, &upstream::report::body(fault)),
+        (Side::Upstream, cause) => {
+            // The time limit of both directions is logged as the client's affair.
+            let info = fault.stage == Stage::Upgraded && matches!(cause, Cause::TimedOut);
+            request.log(if info { Level::Info } else { Level::Error }, &upstream::report::body(fault));
+        }
         (Side::Here, Cause::Protocol(text)) => {
             request.log(Level::Error, &format!("{text} while sending response to client"));
         }

@@ -13,7 +13,7 @@ use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Writer};
 use crate::http::request::Version;
-use crate::http::{Body, Client, Request, Response};
+use crate::http::{Body, Client, Fault, Request, Response};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
@@ -164,7 +164,9 @@ impl Job {
         if kept && !worker.is_stopping() {
             return After::Next(core.keepalive_timeout, nodelay);
         }
+        let is_upgraded = request.sent.head.borrow().status == 101;
         let unread = !request.body.is_done() || !client.input.borrow().is_empty();
+        let unread = unread || (is_upgraded && !client.stream.is_quiet());
         let lingers = match core.lingering_close {
             Lingering::Always => true,
             Lingering::On => {
@@ -281,13 +283,20 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         (Ok(()), Some(tunnel)) => {
             request.keep_alive = false;
             let pending = std::mem::take(&mut *request.client.input.borrow_mut());
-            let (passed, result) = super::tunnel::join(&stream, pending, *tunnel).await;
-            request.sent.bytes += passed;
+            let (started, counted) = (tunnel.started, tunnel.pending.len() as u64);
+            let (passed, result) = super::tunnel::join(&stream, pending, *tunnel, core.send_timeout).await;
+            request.sent.bytes += passed.down;
+            if let Some(attempt) = request.upstream.attempts.borrow_mut().last_mut() {
+                attempt.sent += passed.up;
+                attempt.received += passed.down.saturating_sub(counted);
+                attempt.response_time = Some(clock::since(started));
+            }
             result
         }
         (result, _) => result,
     };
-    request.sent.complete = result.is_ok();
+    // A failure of the upstream ends the response as nginx counts it; nonsense for a body does not.
+    request.sent.complete = result.as_ref().map_or_else(Fault::ends, |()| true);
     if let Err(fault) = &result {
         answer::report(request, fault, &stream, core.reset_timedout_connection);
     }

@@ -98,7 +98,14 @@ fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request)
         return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
     }
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
-    let tunnel = Tunnel { stream, pending, idle: shared.conf.read_timeout, held: Some(Box::new(reply.choice)) };
+    let tunnel = Tunnel {
+        stream,
+        pending,
+        started: reply.started,
+        idle: shared.conf.read_timeout,
+        send_timeout: shared.conf.send_timeout,
+        held: Some(Box::new(reply.choice)),
+    };
     Flow::Respond(Box::new(Response { head, body: Body::Tunnel(Box::new(tunnel)) }))
 }
 

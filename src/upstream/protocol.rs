@@ -73,6 +73,11 @@ pub trait Decode {
     /// Whether the body may end with the connection.
     fn may_close(&self) -> bool;
 
+    /// Bytes of the body that were found with the head.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Sends what it can of a request that goes on beside its reply; ready once all of it has left.
     fn poll_send(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         Poll::Ready(Ok(()))

@@ -52,13 +52,16 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         Length::Coded(coding) => Framing::Coded(coding),
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
+    if !bodiless {
+        let held = if let Framing::Coded(coding) = &framing { coding.held() } else { 0 };
+        end.received((rest.len() + held) as u64);
+    }
     if let Framing::Length(length) = framing
         && rest.len() as u64 >= length
     {
         // All of it came with the head: the connection is free before the client has a byte.
         let whole = rest.split_to(usize::try_from(length).unwrap_or(usize::MAX)).freeze();
         end.keep_alive &= rest.is_empty();
-        end.received(whole.len() as u64);
         end.finish();
         return if whole.is_empty() { Body::Empty } else { Body::Full(whole) };
     }
@@ -137,7 +140,7 @@ pub struct End {
 }
 
 impl End {
-    /// Counts bytes of the body.
+    /// Counts bytes behind the head, as they came: chunks and records with what is around them.
     pub fn received(&self, bytes: u64) {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
             attempt.length += bytes;
@@ -277,10 +280,7 @@ impl Stream {
     fn poll_piece(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             match self.take() {
-                Ok(Some(bytes)) => {
-                    self.end.received(bytes.len() as u64);
-                    return Poll::Ready(Some(Ok(bytes)));
-                }
+                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                 Ok(None) if self.done => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
@@ -404,6 +404,7 @@ impl Stream {
                 if let Some(attempt) = self.end.attempts.borrow_mut().last_mut() {
                     attempt.received += bytes;
                 }
+                self.end.received(bytes);
                 return Poll::Ready(read.map_err(|error| fault(Cause::Io(error))));
             }
             Poll::Pending => {}

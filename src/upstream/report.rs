@@ -22,6 +22,7 @@ pub fn stage(stage: Stage) -> &'static str {
         Stage::Send => "sending request to upstream",
         Stage::Head => "reading response header from upstream",
         Stage::Body => "reading upstream",
+        Stage::Upgraded => "proxying upgraded connection",
     }
 }
 
@@ -30,14 +31,16 @@ pub fn stage_of(failed: &Option<Failed>) -> &'static str {
     failed.as_ref().map_or_else(|| stage(Stage::Head), |failed| failed.stage)
 }
 
-/// The sentence of a fault in a body whose head had left already.
+/// The sentence of a fault behind a head that had left already.
 pub fn body(fault: &Fault) -> String {
-    match &fault.cause {
-        Cause::TimedOut => "upstream timed out (110: Connection timed out) while reading upstream".to_owned(),
-        Cause::Closed => "upstream prematurely closed connection while reading upstream".to_owned(),
-        Cause::Io(error) => format!("recv() failed ({}) while reading upstream", os_error(error)),
-        _ => format!("{fault} while reading upstream"),
-    }
+    let text = match &fault.cause {
+        Cause::TimedOut => "upstream timed out (110: Connection timed out)".to_owned(),
+        Cause::Closed => "upstream prematurely closed connection".to_owned(),
+        Cause::Io(error) => format!("recv() failed ({})", os_error(error)),
+        _ => fault.to_string(),
+    };
+    let upgraded = matches!(fault.stage, Stage::Upgraded);
+    format!("{text} while {}", stage(if upgraded { Stage::Upgraded } else { Stage::Body }))
 }
 
 /// Writes a fault to the error log.

@@ -183,9 +183,9 @@ impl<'a> Writer<'a> {
             let gathered = match gathered.await {
                 Ok(gathered) => gathered,
                 Err(fault) => {
-                    // The client still gets what came before its source failed, but no head that only nonsense follows.
+                    // The client still gets what came before its source failed, but nothing that nonsense follows at once.
                     let nonsense = fault.side == Side::Upstream && matches!(fault.cause, Cause::Protocol(_));
-                    if !nonsense || self.sent > 0 || self.queue.len() > 1 {
+                    if !nonsense || self.sent > 0 {
                         self.flush_before(&mut body).await?;
                     }
                     return Err(fault);

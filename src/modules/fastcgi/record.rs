@@ -284,6 +284,10 @@ impl Decode for Stdout {
     fn may_close(&self) -> bool {
         !self.keep && self.rest.is_none_or(|rest| rest == 0)
     }
+
+    fn held(&self) -> usize {
+        self.first.len()
+    }
 }
 
 #[cfg(test)]

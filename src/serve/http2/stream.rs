@@ -136,7 +136,7 @@ async fn answer(
     }
     request.sent.bytes = stream.sent.get();
     request.sent.head_bytes = stream.sent.get().saturating_sub(payload);
-    request.sent.complete = result.is_ok();
+    request.sent.complete = result.as_ref().map_or_else(Fault::ends, |()| true);
     if let Err(fault) = &result {
         if matches!(fault.cause, Cause::TimedOut) {
             open.code.set(Code::PROTOCOL_ERROR);
