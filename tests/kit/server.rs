@@ -72,6 +72,18 @@ impl Server {
     }
 }
 
+/// What an nginx says of a directive of `site` that it was built without, or does not have yet.
+pub fn lacks(program: &Path, site: &Path, prefix: &Path) -> Option<String> {
+    if is_nginx_rs(program) {
+        return None;
+    }
+    let mut command = Command::new(program);
+    command.arg("-t").arg("-p").arg(prefix).arg("-c").arg(wrap(site, prefix)).arg("-e").arg(prefix.join("start.log"));
+    let output = command.output().expect("nginx");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    said.lines().find(|line| line.contains("unknown directive")).map(str::to_owned)
+}
+
 fn is_nginx_rs(program: &Path) -> bool {
     let version = Command::new(program).arg("-v").output();
     let version = version.unwrap_or_else(|e| panic!("{}: {e}", program.display()));
