@@ -9,7 +9,7 @@ use super::locations::Sealer;
 use super::variables;
 use crate::conf::{Diag, Env};
 use crate::modules::{Seal, core};
-use crate::table::{Server, Table};
+use crate::table::{Server, Table, listen};
 use crate::upstream::Upstreams;
 use crate::upstream::groups::Given;
 
@@ -55,6 +55,15 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     problems.extend(upstreams.seal_declared().err());
     env.warnings.append(&mut upstreams.warnings);
     let listens = listens::build(&candidates, hashes.names_hash, env);
+    let connections = blocks.main.process.worker_connections;
+    let listens = listens.and_then(|listens| match listen::sockets(&listens).len() {
+        // One connection more is how nginx's processes talk to one another.
+        count if connections > count as u64 => Ok(listens),
+        count => {
+            let problem = format!("{connections} worker_connections are not enough for {count} listening sockets");
+            Err(Diag::general(problem, None))
+        }
+    });
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));
