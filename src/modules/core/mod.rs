@@ -318,12 +318,15 @@ fn set_root(conf: &mut Conf, args: &mut Args<'_>, name: &'static str, alias: Opt
 }
 
 fn types(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    let mut types = Types::default();
-    for row in args.block() {
+    // Several blocks of a scope add up.
+    let before = conf.types.take().filter(|_| conf.own_types.0);
+    let mut types = before.map_or_else(Types::default, Arc::unwrap_or_clone);
+    for row in args.rows() {
         let kind = Bytes::copy_from_slice(&row.name.text);
         for extension in &row.args {
-            if types.insert(&extension.text, kind.clone()) {
-                let problem = format!("duplicate extension \"{}\", content type: \"{}\"", text(&extension.text), text(&kind));
+            if let Some(before) = types.insert(&extension.text, kind.clone()) {
+                let kinds = format!("content type: \"{}\", previous content type: \"{}\"", text(&kind), text(&before));
+                let problem = format!("duplicate extension \"{}\", {kinds}", text(&extension.text));
                 args.env.warnings.push(Diag::error(problem, row.end, extension.span).warning());
             }
         }
