@@ -78,6 +78,7 @@ pub fn compile(input: &Input) -> Output {
         zones: input.zones.next(),
         temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
+        log_files: Vec::new(),
         transparent: false,
         end: None,
     };

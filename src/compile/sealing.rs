@@ -52,6 +52,9 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let mut cx =
         Seal { env, logs: &mut logs, tls: &mut tls, upstreams: &mut upstreams, charset: None, server_names: &[] };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
+    // nginx opens what nobody writes to, too.
+    let unopened = env.log_files.iter().find_map(|path| logs.open(path).err());
+    problems.extend(unopened.filter(|diag| !problems.contains(diag)));
     problems.extend(upstreams.seal_declared().err());
     env.warnings.append(&mut upstreams.warnings);
     let listens = listens::build(&candidates, hashes.names_hash, env);
