@@ -124,7 +124,7 @@ fn the_worker_of_root_has_no_rights_and_needs_none() {
     if !root_or_skip("the worker's rights") {
         return;
     }
-    let conf = "user www-data; worker_rlimit_nofile 3456; env GREETING=hello; events {} http { include secret.conf; \
+    let conf = "user www-data; worker_processes 2; worker_rlimit_nofile 1728; env GREETING=hello; events {} http { include secret.conf; \
                 access_log %%DIR%%/access.log; server { listen 127.0.0.1:%%PORT%%; \
                 location / { root %%DIR%%; } location /secret { return 200 $secret; } } }";
     let server = Instance::start("rights", conf, |_, dir| {

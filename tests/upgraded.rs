@@ -18,7 +18,9 @@ use kit::upstream::{Upstream, say};
 type Act = fn(&mut TcpStream);
 
 /// What server and client do, what the client hears before the end, and what the logs say of it.
-const TABLE: [(&str, Act, Act, Option<&str>, &str, &str); 5] = [
+type Case = (&'static str, Act, Act, Option<&'static str>, &'static str, &'static str);
+
+const TABLE: [Case; 5] = [
     ("silence", listen, |_| {}, Some(""), "101 OK 0", UPSTREAM),
     ("the server speaks", |s| (drip(s), listen(s)).1, |_| {}, Some("......"), "101 OK 6", UPSTREAM),
     ("the client speaks", |s| (hear(s), say(s, "all")).1, drip, Some("all"), "101 OK 3", ""),

@@ -102,10 +102,6 @@ fn add(
         }
     };
     let Some(place) = places.get_mut(index) else { return Ok(()) };
-    if place.protocols.redefined(listen) {
-        let problem = format!("protocol options redefined for {at}");
-        env.warnings.push(Diag::error(problem, listen.at, listen.at).warning());
-    }
     if listen.options.set {
         if place.options.set {
             return Err(error(format!("duplicate listen options for {at}")));
@@ -118,6 +114,10 @@ fn add(
         }
         place.explicit_default = true;
         place.default = Arc::clone(&candidate.server);
+    }
+    if place.protocols.redefined(listen) {
+        let problem = format!("protocol options redefined for {at}");
+        env.warnings.push(Diag::error(problem, listen.at, listen.at).warning());
     }
     place.servers.push(number);
     place.proxy_protocol |= listen.proxy_protocol;
@@ -197,7 +197,8 @@ struct Protocols {
 impl Protocols {
     /// Takes another `listen` in; true where it contradicts those before.
     fn redefined(&mut self, listen: &ListenArg) -> bool {
-        let (said, before) = (u8::from(listen.proxy_protocol) | u8::from(listen.ssl) << 1, self.now);
+        let said = u8::from(listen.proxy_protocol) | u8::from(listen.ssl) << 1 | u8::from(listen.http2) << 2;
+        let before = self.now;
         let first = !std::mem::replace(&mut self.any, true);
         let had_options = self.has_options;
         self.has_options |= listen.options.set;

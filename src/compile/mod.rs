@@ -13,7 +13,7 @@ use crate::conf::zones::Zones;
 use crate::conf::{Contexts, Diag, Env};
 use crate::modules::seal::LogFiles;
 use crate::table::Table;
-use crate::upstream::groups::Sealed;
+use crate::upstream::groups::{self, Sealed};
 
 mod blocks;
 mod foreign;
@@ -78,6 +78,7 @@ pub fn compile(input: &Input) -> Output {
         zones: input.zones.next(),
         temp: input.temp.clone(),
         temp_paths: BTreeSet::new(),
+        log_files: Vec::new(),
         transparent: false,
         end: None,
     };
@@ -99,6 +100,9 @@ pub fn compile(input: &Input) -> Output {
     diags.extend(found);
     diags.append(&mut env.warnings);
     diags.extend(variables::duplicates(&env));
+    if !blocks.main.upstream.start_unresolved {
+        diags.extend(groups::not_found(&blocks.upstreams, &*input.files));
+    }
     diags.sort_by_cached_key(|diag| (diag.line.is_none(), diag.line.map(|span| loaded.sources.order(span))));
     diags.extend(late);
     diags.splice(0..0, globals.diags.into_iter().chain(early).map(|diag| Diag { line: None, caret: None, ..diag }));

@@ -9,7 +9,7 @@ use super::locations::Sealer;
 use super::variables;
 use crate::conf::{Diag, Env};
 use crate::modules::{Seal, core};
-use crate::table::{Server, Table};
+use crate::table::{Server, Table, listen};
 use crate::upstream::Upstreams;
 use crate::upstream::groups::Given;
 
@@ -52,9 +52,21 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     let mut cx =
         Seal { env, logs: &mut logs, tls: &mut tls, upstreams: &mut upstreams, charset: None, server_names: &[] };
     let error_log = core::logs::seal(&blocks.root.core, &mut cx);
+    // nginx opens what nobody writes to, too.
+    let unopened = env.log_files.iter().find_map(|path| logs.open(path).err());
+    problems.extend(unopened.filter(|diag| !problems.contains(diag)));
     problems.extend(upstreams.seal_declared().err());
     env.warnings.append(&mut upstreams.warnings);
     let listens = listens::build(&candidates, hashes.names_hash, env);
+    let connections = blocks.main.process.worker_connections;
+    let listens = listens.and_then(|listens| match listen::sockets(&listens).len() {
+        // One connection more is how nginx's processes talk to one another.
+        count if connections > count as u64 => Ok(listens),
+        count => {
+            let problem = format!("{connections} worker_connections are not enough for {count} listening sockets");
+            Err(Diag::general(problem, None))
+        }
+    });
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));

@@ -39,6 +39,8 @@ pub struct Env {
     pub temp: Option<PathBuf>,
     /// Directories of temporary files that the configuration names.
     pub temp_paths: BTreeSet<PathBuf>,
+    /// The log files that are named anywhere, used or not.
+    pub log_files: Vec<PathBuf>,
     /// Whether something binds to addresses of others (`proxy_bind … transparent`).
     pub transparent: bool,
     /// Where the `http` block ends, which is where nginx compares what its scopes inherit.

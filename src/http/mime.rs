@@ -32,9 +32,9 @@ impl Types {
         Self { map: HashMap::new(), guess: true }
     }
 
-    /// Adds an extension; true if it replaced one.
-    pub fn insert(&mut self, extension: &[u8], kind: Bytes) -> bool {
-        self.map.insert(extension.to_ascii_lowercase(), kind).is_some()
+    /// Adds an extension; the type it had before.
+    pub fn insert(&mut self, extension: &[u8], kind: Bytes) -> Option<Bytes> {
+        self.map.insert(extension.to_ascii_lowercase(), kind)
     }
 
     /// The lengths of the extensions in bytes.

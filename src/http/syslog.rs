@@ -48,7 +48,7 @@ pub fn read(parameters: &[u8], args: &Args<'_>) -> Result<Arc<Syslog>, Problem> 
 }
 
 fn find(value: &[u8], args: &Args<'_>) -> Result<addr::Endpoint, Problem> {
-    let found = addr::url(value).and_then(|url| url.endpoints(514, |host| args.env.files.lookup(host)));
+    let found = addr::peer(value).and_then(|url| url.endpoints(514, |host| args.env.files.lookup(host)));
     let problem = |error: String| Problem::new(format!("{error} in syslog server \"{}\"", text(value)));
     found.map_err(|error| problem(error.to_string()))?.into_iter().next().ok_or_else(|| problem("no host".to_owned()))
 }

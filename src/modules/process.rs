@@ -86,7 +86,12 @@ impl super::Module for Module {
         many("load_module", MAIN, 1..=1, |_, a| load_module(a)),
         on("daemon", MAIN, 1..=1, |p, a| a.set(&mut p.daemon)),
         on("master_process", MAIN, 1..=1, |p, a| a.set(&mut p.master_process)),
-        on("pid", MAIN, 1..=1, |p, a| a.set(&mut p.pid)),
+        on("pid", MAIN, 1..=1, |p, a| {
+            let mut path = PathBuf::new();
+            a.set(&mut path)?;
+            p.pid = (!a.word(0).is_empty()).then_some(path);
+            Ok(())
+        }),
         on("user", MAIN, 1..=2, |p, a| {
             let group = a.get(1).map(|group| text(group).into_owned());
             p.user = Some(User { name: text(a.word(0)).into_owned(), group, at: a.directive().end });

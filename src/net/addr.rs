@@ -105,6 +105,29 @@ pub fn url(text: &[u8]) -> Result<Url, AddrError> {
     parse(text, Mode::Url)
 }
 
+/// An address with or without a port, 0 then; either kind may stand in brackets.
+pub fn literal(text: &[u8]) -> Option<SocketAddr> {
+    let ip = |text: &[u8]| -> Option<IpAddr> {
+        let v6 = || std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok();
+        match inet4(text) {
+            Some(ip) => (!ip.is_broadcast()).then(|| ip.into()),
+            None => v6().map(Into::into),
+        }
+    };
+    if let Some(ip) = ip(text) {
+        return Some(SocketAddr::new(ip, 0));
+    }
+    let (host, port) = match text.strip_prefix(b"[") {
+        Some(rest) => {
+            let (host, rest) = rest.split_at_checked(memchr::memchr(b']', rest)?)?;
+            (host, rest.get(1..).filter(|rest| !rest.is_empty()))
+        }
+        None => text.split_at_checked(memchr::memchr(b':', text)?).map(|(host, port)| (host, Some(port)))?,
+    };
+    let port = port.map_or(Some(0), |text| self::port(text.strip_prefix(b":")?).ok());
+    Some(SocketAddr::new(ip(host)?, port?))
+}
+
 impl Url {
     /// Every endpoint that is meant: each address of the host (asking `lookup` for those of a name) with each port.
     pub fn endpoints(
@@ -341,6 +364,24 @@ mod tests {
         ];
         for (text, as_peer, as_url) in table {
             assert_eq!((&*show(peer(text.as_bytes())), &*show(url(text.as_bytes()))), (as_peer, as_url), "{text}");
+        }
+    }
+
+    #[test]
+    fn literals() {
+        for (text, want) in [
+            ("127.0.0.1", Some("127.0.0.1:0")),
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("127.0.0.1:0", None),
+            ("[127.0.0.1]:80", Some("127.0.0.1:80")),
+            ("255.255.255.255", None),
+            ("[::1]:80", Some("[::1]:80")),
+            ("[::1]", Some("[::1]:0")),
+            ("[::1]80", None),
+            ("::1", Some("[::1]:0")),
+            ("localhost", None),
+        ] {
+            assert_eq!(literal(text.as_bytes()).map(|at| at.to_string()).as_deref(), want, "{text}");
         }
     }
 

@@ -1,10 +1,17 @@
 //! What compiling found, said to whoever has to know: the terminal, the error log.
 
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::privileges::Identity;
 use crate::cli::Options;
 use crate::compile::Output;
+use crate::conf::load::cannot_open;
 use crate::conf::{Diag, Level};
 use crate::net::{self, ErrorLog, LogFile, log};
 
@@ -27,6 +34,38 @@ pub fn check_user(output: &mut Output, test: bool) {
         output.table = None;
     }
     output.diags.insert(0, found);
+}
+
+/// Says what will be short: files to open, for which nginx's log must take warnings.
+pub fn check_limits(output: &mut Output) {
+    let Some(table) = output.table.as_ref().filter(|table| table.error_log.takes(net::Level::Warn)) else { return };
+    let (wanted, own) = (table.process.worker_connections, table.process.worker_rlimit_nofile);
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((u64::MAX, u64::MAX));
+    let limit = own.unwrap_or(soft);
+    if wanted > soft && wanted > limit {
+        let problem = format!("{wanted} worker_connections exceed open file resource limit: {limit}");
+        output.diags.push(Diag::general(problem, None).warning());
+    }
+}
+
+/// Looks, for a test, whether the pid file can be where `pid` says. That somebody else may write there is no error.
+pub fn check_pid(output: &mut Output) {
+    let pid = output.table.as_ref().and_then(|table| table.process.pid.clone());
+    let Some((error, path)) = pid.and_then(|path| Some((unwritable(&path)?, path))) else { return };
+    output.table = None;
+    output.diags.push(Diag::general(cannot_open(&path, &error), None));
+}
+
+/// Why a file cannot be made or written to, apart from rights. It is not made.
+fn unwritable(path: &Path) -> Option<io::Error> {
+    let error = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && path.as_os_str().as_bytes().ends_with(b"/") => {
+            io::Error::from(Errno::EISDIR)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => std::fs::metadata(path.parent()?).err()?,
+        opened => opened.err()?,
+    };
+    Some(error).filter(|error| !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem))
 }
 
 /// Writes all findings to the log of a running server.

@@ -1,6 +1,6 @@
 //! Listening sockets: one a thread for TCP, opened or inherited once, and kept across reloads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -15,7 +15,7 @@ use super::order::Slot;
 use crate::conf::load::os_error;
 use crate::net::addr::Endpoint;
 use crate::net::addr::Options;
-use crate::table::Listen;
+use crate::table::{Listen, listen};
 
 /// nginx's length of the queue of connections that wait to be accepted.
 const BACKLOG: i32 = 511;
@@ -48,7 +48,7 @@ impl Listeners {
 
     /// Opens what `listens` want and is not open, for `threads` threads; nothing changes where that fails.
     pub fn update(&mut self, listens: &[Arc<Listen>], threads: usize) -> Result<Retired> {
-        let wanted = sockets(listens);
+        let wanted = listen::sockets(listens);
         let mut opened = BTreeMap::new();
         for listen in &wanted {
             let known = self.open.get(&listen.addr).or_else(|| self.inherited.get(&listen.addr));
@@ -83,23 +83,6 @@ impl Retired {
     /// Closes them, once nobody accepts from them any more.
     pub fn close(self) {
         self.0.keys().for_each(remove_unix);
-    }
-}
-
-/// The addresses that need a socket: one that a wildcard of its port covers needs none of its own.
-fn sockets(listens: &[Arc<Listen>]) -> Vec<&Listen> {
-    let wildcards: BTreeSet<(u16, bool)> = listens.iter().filter_map(|listen| wildcard(listen)).collect();
-    let covered = |listen: &Listen| match &listen.addr {
-        Endpoint::Inet(addr) => !addr.ip().is_unspecified() && wildcards.contains(&(addr.port(), addr.is_ipv4())),
-        Endpoint::Unix(_) => false,
-    };
-    listens.iter().map(AsRef::as_ref).filter(|listen| !covered(listen)).collect()
-}
-
-fn wildcard(listen: &Listen) -> Option<(u16, bool)> {
-    match &listen.addr {
-        Endpoint::Inet(addr) if addr.ip().is_unspecified() => Some((addr.port(), addr.is_ipv4())),
-        _ => None,
     }
 }
 

@@ -180,7 +180,8 @@ impl Master<'_> {
 
     /// Has the worker serve what lies on the disk now. An error of none has been reported already.
     fn order(&mut self) -> Result<(), Option<anyhow::Error>> {
-        let (plan, output) = Plan::new(self.options).compile(self.config.logs.clone());
+        let (plan, mut output) = Plan::new(self.options).compile(self.config.logs.clone());
+        findings::check_limits(&mut output);
         findings::log(&output, &self.config.error_log);
         let table = output.table.ok_or(None)?;
         let config = Config::of(plan, &table).map_err(Some)?;

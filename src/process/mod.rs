@@ -43,7 +43,9 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let (plan, mut output) = Plan::new(options).compile(LogFiles::default());
     findings::check_user(&mut output, options.test || options.dump);
+    findings::check_limits(&mut output);
     if options.test || options.dump {
+        findings::check_pid(&mut output);
         return Ok(test(options, &output));
     }
     findings::print(&output, options.signal.is_some());

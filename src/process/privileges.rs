@@ -4,12 +4,13 @@
 #![allow(unsafe_code, reason = "setpriority has no safe form")]
 
 use std::ffi::CString;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::modules::process::Process;
@@ -46,7 +47,7 @@ impl Identity {
 }
 
 /// Makes this process what a worker shall be. Comes before any thread starts: threads inherit it.
-pub fn give_up(table: &Table) -> Result<()> {
+pub fn give_up(table: &Table, threads: usize) -> Result<()> {
     let (process, log) = (&table.process, &table.error_log);
     let complain = |what: String| log.write(Level::Alert, None, &what);
     if process.worker_priority != 0 {
@@ -56,15 +57,11 @@ pub fn give_up(table: &Table) -> Result<()> {
             complain(format!("setpriority({}) failed ({})", process.worker_priority, last_error()));
         }
     }
-    for (limit, resource, name) in [
-        (process.worker_rlimit_nofile, Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE"),
-        (process.worker_rlimit_core, Resource::RLIMIT_CORE, "RLIMIT_CORE"),
-    ] {
-        if let Some(limit) = limit
-            && let Err(error) = setrlimit(resource, limit, limit)
-        {
-            complain(format!("setrlimit({name}, {limit}) failed ({}: {})", error as i32, error.desc()));
-        }
+    open_files(table, threads);
+    if let Some(limit) = process.worker_rlimit_core
+        && let Err(error) = setrlimit(Resource::RLIMIT_CORE, limit, limit)
+    {
+        complain(format!("setrlimit(RLIMIT_CORE, {limit}) failed ({}: {})", error as i32, error.desc()));
     }
     if let Some(identity) = Identity::of(process)? {
         become_user(&identity, table.transparent)?;
@@ -81,6 +78,21 @@ pub fn give_up(table: &Table) -> Result<()> {
         harden().unwrap_or_else(|error| complain(format!("hardening the worker failed ({error:#})")));
     }
     Ok(())
+}
+
+/// Lets the worker open as many files as nginx's worker processes may together: the limit of one counts for a thread.
+pub fn open_files(table: &Table, threads: usize) {
+    static INHERITED: OnceLock<u64> = OnceLock::new();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    let each = table.process.worker_rlimit_nofile.unwrap_or(*INHERITED.get_or_init(|| soft));
+    let all = each.saturating_mul(threads as u64);
+    let set = |limit: u64| setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit));
+    let Err(error) = set(all) else { return };
+    // More than the hard limit is for root to take.
+    if set(all.min(hard)).is_err() || hard < each {
+        let what = format!("setrlimit(RLIMIT_NOFILE, {each}) failed ({}: {})", error as i32, error.desc());
+        table.error_log.write(Level::Alert, None, &what);
+    }
 }
 
 /// Takes the identity on, with nothing left of root; but `transparent` needs the right to bind to foreign addresses.

@@ -29,7 +29,7 @@ pub fn serve(options: &Options, plan: Plan, table: Table) -> Result<u8> {
     let mut starter = if config.process.daemon { daemonize()? } else { Starter::NONE };
     let pid = PidFile::write(&config.process)?;
     redirect_stderr(&config.error_log, &config.logs)?;
-    privileges::give_up(&table)?;
+    privileges::give_up(&table, config.threads())?;
     let mut single = Single { options, config, listeners, crew: Crew::new()? };
     single.serve(table)?;
     starter.release();
@@ -71,7 +71,8 @@ impl Single<'_> {
     }
 
     fn reload(&mut self) -> Result<()> {
-        let (plan, output) = Plan::new(self.options).compile(self.config.logs.clone());
+        let (plan, mut output) = Plan::new(self.options).compile(self.config.logs.clone());
+        findings::check_limits(&mut output);
         findings::log(&output, &self.config.error_log);
         let Some(table) = output.table else { return Ok(()) };
         let config = Config::of(plan, &table)?;

@@ -118,8 +118,9 @@ impl Worker {
                 let new: Vec<(Slot, OwnedFd)> = new.zip(descriptors.by_ref()).collect();
                 self.take_logs(logs, descriptors);
                 let table = Arc::new(self.compile(&plan)?);
-                if self.table.is_none() {
-                    privileges::give_up(&table)?;
+                match self.table {
+                    None => privileges::give_up(&table, threads)?,
+                    Some(_) => privileges::open_files(&table, threads),
                 }
                 let slots: Vec<Slot> = sockets.into_iter().map(|(slot, _)| slot).collect();
                 self.crew.serve(&table, threads, &slots, new)?;

@@ -1,7 +1,7 @@
 //! Connecting to a server of a group.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,7 +17,7 @@ use crate::conf::field::Size;
 use crate::conf::{Args, Field, Problem};
 use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage, Value};
-use crate::net::addr::Endpoint;
+use crate::net::addr::{self, Endpoint};
 use crate::net::clock;
 use crate::net::counts::{self, Open};
 use crate::net::timer::within;
@@ -43,7 +43,7 @@ impl Bind {
             return Ok(());
         }
         let address = Value::read(args.word(0), args)?;
-        if address.as_literal().is_some_and(|literal| parse(literal).is_none()) {
+        if address.as_literal().is_some_and(|literal| addr::literal(literal).is_none()) {
             return Err(Problem::new(format!("invalid address \"{}\"", text(args.word(0)))).at(0));
         }
         let transparent = match args.get(1) {
@@ -64,19 +64,12 @@ impl Bind {
         if address.is_empty() {
             return None;
         }
-        let found = parse(&address);
+        let found = addr::literal(&address);
         if found.is_none() {
             request.log(Level::Error, &format!("invalid local address \"{}\"", text(&address)));
         }
         Some((found?, self.transparent))
     }
-}
-
-/// An address with or without a port; IPv6 may stand in brackets.
-fn parse(address: &[u8]) -> Option<SocketAddr> {
-    let address = std::str::from_utf8(address).ok()?;
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    address.parse().ok().or_else(|| Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, 0)))
 }
 
 /// Opens a connection within `connect_timeout`, and sends what fits of `first` if the server is there at once; says how much.
@@ -221,23 +214,4 @@ fn adjust(socket: &socket2::Socket, conf: &Conf, bind: Option<Local>) -> io::Res
         socket.bind(&local.into())?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn local_addresses() {
-        for (text, want) in [
-            ("127.0.0.1", Some("127.0.0.1:0")),
-            ("127.0.0.1:80", Some("127.0.0.1:80")),
-            ("[::1]:80", Some("[::1]:80")),
-            ("[::1]", Some("[::1]:0")),
-            ("::1", Some("[::1]:0")),
-            ("localhost", None),
-        ] {
-            assert_eq!(parse(text.as_bytes()).map(|at| at.to_string()).as_deref(), want, "{text}");
-        }
-    }
 }

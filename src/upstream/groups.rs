@@ -233,6 +233,21 @@ impl Upstreams {
     }
 }
 
+/// The servers of `upstream` blocks whose names are not found: nginx looks them up where it reads them, and so finds them
+/// wrong before what else concerns groups.
+pub fn not_found(groups: &[Group], files: &dyn Files) -> Vec<Diag> {
+    let servers = groups.iter().flat_map(|group| &group.servers).filter(|server| !server.resolve);
+    let missing = servers.filter(|server| {
+        let found = addr::peer(&server.name).and_then(|url| url.endpoints(80, |name| files.lookup(name)));
+        matches!(found, Err(HOST_NOT_FOUND))
+    });
+    let diag = |server: &Server| {
+        let problem = format!("{HOST_NOT_FOUND} in upstream \"{}\"", String::from_utf8_lossy(&server.name));
+        Diag::error(problem, server.at, server.at)
+    };
+    missing.map(diag).collect()
+}
+
 /// An address and how it is printed.
 type Located = (Endpoint, Bytes);
 

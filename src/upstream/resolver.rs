@@ -47,8 +47,6 @@ pub fn read(args: &mut Args<'_>) -> Result<Conf, Problem> {
             let system = System::read(&*args.env.files, &path)
                 .map_err(|error| Problem::new(crate::conf::load::cannot_open(&path, &error)).at(index))?;
             conf.servers.extend(system.servers);
-        } else if word.starts_with(b"status_zone=") {
-            return Err(invalid());
         } else {
             conf.servers.extend(servers(word, &*args.env.files).map_err(|problem| problem.at(index))?);
         }

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 
 use super::Conf as Upstream;
 use crate::conf::args::text;
-use crate::conf::{Contexts, Diag, Directive, Env, many, on};
+use crate::conf::{Contexts, Diag, Directive, Env, Field as _, many, on};
 use crate::http::identities::{Limits, Named};
 use crate::http::tls::{self, Common, command, file, passwords};
 use crate::http::{Request, Value};
@@ -26,7 +26,8 @@ pub struct Conf {
     depth: Option<u64>,
     trusted: Option<Bytes>,
     crl: Option<Bytes>,
-    certificate: Option<Value>,
+    /// As it is written, and as it is read.
+    certificate: Option<(Bytes, Value)>,
     key: Option<Value>,
     cache: Option<Limits>,
     passwords: Option<Arc<Vec<Vec<u8>>>>,
@@ -60,7 +61,11 @@ pub const SECURE: &[Directive<Upstream>] = &[
         file(&mut c.secure.crl, a);
         Ok(())
     }),
-    on("ssl_certificate", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.certificate)),
+    on("ssl_certificate", SCOPES, 1..=1, |c, a| {
+        let value = Value::read(a.word(0), a)?;
+        c.secure.certificate = Some((Bytes::copy_from_slice(a.word(0)), value));
+        Ok(())
+    }),
     on("ssl_certificate_key", SCOPES, 1..=1, |c, a| a.set(&mut c.secure.key)),
     on("ssl_certificate_cache", SCOPES, 1..=3, |c, a| {
         c.secure.cache = Limits::read(a)?;
@@ -125,12 +130,11 @@ impl Conf {
             let pair = (cert.as_bytes(), key.as_bytes());
             return Ok((Some(tls::identity(pair, &passwords, env, "SSL_CTX_use_PrivateKey")?), None));
         }
-        let Some(cert) = self.certificate.as_ref().filter(|cert| cert.as_literal().is_none_or(|cert| !cert.is_empty()))
-        else {
+        let Some((name, cert)) = self.certificate.as_ref().filter(|(name, _)| !name.is_empty()) else {
             return Ok((None, None));
         };
         let Some(key) = &self.key else {
-            let name = cert.as_literal().map(|name| text(name).into_owned()).unwrap_or_default();
+            let name = text(name);
             return Err(format!("no \"{prefix}ssl_certificate_key\" is defined for certificate \"{name}\""));
         };
         match (cert.as_literal(), key.as_literal()) {

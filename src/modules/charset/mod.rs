@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
-use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, block, many, on};
+use crate::conf::{Args, Contexts, Diag, Directive, Problem, block, many, on};
 use crate::http::mime::{NamedTypes, TypeSet};
+use crate::http::value::Part;
 use crate::http::{Body, Head, Known, Request, Value};
 use crate::net::Level;
 
@@ -111,12 +112,10 @@ fn name(args: &mut Args<'_>) -> Result<Value, Problem> {
     match args.word(0) {
         b"$" => Err(Problem::new("invalid variable name \"$\"").at(0)),
         // Whatever follows the sign is the name.
-        [b'$', name @ ..] if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') => {
+        [b'$', name @ ..] => {
             let at = args.directive().args.first().map(|word| word.span);
-            args.env.names.id(&text(name), at);
-            Ok(Value::default())
+            Ok(Value::Mix(vec![Part::Variable(args.env.names.id(&text(name), at))]))
         }
-        word if word.starts_with(b"$") => Value::read(word, args),
         word => Ok(Value::literal(Bytes::copy_from_slice(word))),
     }
 }

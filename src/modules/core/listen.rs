@@ -50,6 +50,10 @@ pub fn listen(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         .map_err(|error| Problem::new(format!("{error} in \"{}\" of the \"listen\" directive", text(word))).at(0))?;
     let mut listen = ListenArg::new(addrs, args.directive().end);
     for (index, word) in args.words().enumerate().skip(1) {
+        if word.starts_with(b"accept_filter=") {
+            args.warn(format!("accept filters \"{}\" are not supported on this platform, ignored", text(word)));
+            continue;
+        }
         parameter(&mut listen, word).map_err(|problem| problem.at(index))?;
         if word == b"http2" {
             args.warn("the \"listen ... http2\" directive is deprecated, use the \"http2\" directive instead");
@@ -119,9 +123,6 @@ fn value(options: &mut Options, word: &[u8]) -> Result<(), Problem> {
         b"so_keepalive" => {
             let bad = || Problem::new(format!("invalid so_keepalive value: \"{}\"", text(value)));
             options.so_keepalive = Some(keepalive(value).ok_or_else(bad)?);
-        }
-        b"accept_filter" => {
-            return Err(Problem::new(format!("accept filters \"{}\" are not supported on this platform, ignored", text(word))));
         }
         _ => return Err(unknown()),
     }

@@ -40,12 +40,19 @@ pub fn error_log(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
             let problem = || Problem::new(format!("invalid buffer size \"{}\"", text(size))).at(0);
             Place::Other(Sink::Memory(Arc::new(Memory::new(bytes.ok_or_else(problem)?))))
         }
-        word => Place::File(args.env.full_name(word)),
+        word => {
+            let path = args.env.full_name(word);
+            args.env.log_files.push(path.clone());
+            Place::File(path)
+        }
     };
     let mut level = Level::Error;
     for (index, word) in args.words().enumerate().skip(1) {
-        level = one_of(word, &Level::NAMES)
-            .map_err(|_| Problem::new(format!("invalid log level \"{}\"", text(word))).at(index))?;
+        let problem = |what| Problem::new(format!("{what} log level \"{}\"", text(word))).at(index);
+        level = one_of(word, &Level::NAMES).map_err(|_| problem("invalid"))?;
+        if index > 1 {
+            return Err(problem("duplicate"));
+        }
     }
     conf.error_logs.push((level, place));
     Ok(())

@@ -77,6 +77,8 @@ const LOCATION: Contexts = Contexts::LOCATION;
 const SERVERS: Contexts = Contexts::SERVERS;
 const SCOPES: Contexts = Contexts::SCOPES;
 const SCOPES_IF: Contexts = Contexts::SCOPES_IF;
+/// The same and `if` in a server.
+const SCOPES_IFS: Contexts = Contexts(SCOPES_IF.0 | Contexts::SERVER_IF.0);
 
 impl super::Module for Module {
     type Conf = Conf;
@@ -191,11 +193,11 @@ impl super::Module for Module {
         many("gzip_proxied", SCOPES, 1..=255, |c, a| c.core.gzip.read_proxied(a)),
         many("gzip_disable", SCOPES, 1..=255, |c, a| c.core.gzip.read_disable(a)),
         // Rewriting.
-        on("rewrite_log", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.rewrite_log)),
-        on("uninitialized_variable_warn", SCOPES_IF, 1..=1, |c, a| a.set(&mut c.core.uninitialized_variable_warn)),
+        on("rewrite_log", SCOPES_IFS, 1..=1, |c, a| a.set(&mut c.core.rewrite_log)),
+        on("uninitialized_variable_warn", SCOPES_IFS, 1..=1, |c, a| a.set(&mut c.core.uninitialized_variable_warn)),
         // Tuning of nginx's memory and its event loop, which has no counterpart here.
-        on("connection_pool_size", SERVERS, 1..=1, ignored_size),
-        on("request_pool_size", SERVERS, 1..=1, ignored_size),
+        on("connection_pool_size", SERVERS, 1..=1, pool_size),
+        on("request_pool_size", SERVERS, 1..=1, pool_size),
         on("server_names_hash_max_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.names_hash.max)),
         on("server_names_hash_bucket_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.names_hash.bucket)),
         on("variables_hash_max_size", HTTP, 1..=1, |c, a| a.set(&mut c.hashes.variables_hash.max)),
@@ -275,6 +277,17 @@ fn ignored_size(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     args.set(&mut Size(0))
 }
 
+/// There are no pools.
+fn pool_size(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    let mut size = Size(0);
+    args.set(&mut size)?;
+    match size.0 {
+        ..112 => Err(Problem::new("the pool size must be no less than 112")),
+        size if !size.is_multiple_of(16) => Err(Problem::new("the pool size must be a multiple of 16")),
+        _ => Ok(()),
+    }
+}
+
 fn aio(_: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     match args.word(0) {
         b"on" | b"off" | b"threads" => Ok(()),
@@ -318,12 +331,15 @@ fn set_root(conf: &mut Conf, args: &mut Args<'_>, name: &'static str, alias: Opt
 }
 
 fn types(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    let mut types = Types::default();
-    for row in args.block() {
+    // Several blocks of a scope add up.
+    let before = conf.types.take().filter(|_| conf.own_types.0);
+    let mut types = before.map_or_else(Types::default, Arc::unwrap_or_clone);
+    for row in args.rows() {
         let kind = Bytes::copy_from_slice(&row.name.text);
         for extension in &row.args {
-            if types.insert(&extension.text, kind.clone()) {
-                let problem = format!("duplicate extension \"{}\", content type: \"{}\"", text(&extension.text), text(&kind));
+            if let Some(before) = types.insert(&extension.text, kind.clone()) {
+                let kinds = format!("content type: \"{}\", previous content type: \"{}\"", text(&kind), text(&before));
+                let problem = format!("duplicate extension \"{}\", {kinds}", text(&extension.text));
                 args.env.warnings.push(Diag::error(problem, row.end, extension.span).warning());
             }
         }

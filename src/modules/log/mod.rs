@@ -264,5 +264,7 @@ fn place(word: &[u8], args: &mut Args<'_>) -> Result<Place, Problem> {
     if word.is_empty() {
         return Ok(Place::Stderr(None));
     }
-    Ok(Place::File(args.env.full_name(word), None))
+    let path = args.env.full_name(word);
+    args.env.log_files.push(path.clone());
+    Ok(Place::File(path, None))
 }

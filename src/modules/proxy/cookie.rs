@@ -61,7 +61,7 @@ pub fn path(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
 type Read = fn(&mut Args<'_>) -> Result<Rule, Problem>;
 
 fn rule(list: &mut List<Rule>, args: &mut Args<'_>, read: Read) -> Result<(), Problem> {
-    if list.is_own() && matches!(list.first(), Some(Rule::Off)) {
+    if redirect::contradicts(list, args) {
         return Err(Problem::tail("is duplicate"));
     }
     let rule = match (args.len(), args.word(0)) {
@@ -75,7 +75,8 @@ fn rule(list: &mut List<Rule>, args: &mut Args<'_>, read: Read) -> Result<(), Pr
 
 /// `proxy_cookie_flags`.
 pub fn flags(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
-    if conf.flags.is_own() && matches!(conf.flags.first(), Some(Flags { cookie: Cookie::None, .. })) {
+    let off = args.len() == 1 && args.word(0) == b"off";
+    if conf.flags.is_own() && conf.flags.first().is_some_and(|first| off || matches!(first.cookie, Cookie::None)) {
         return Err(Problem::tail("is duplicate"));
     }
     if args.len() == 1 {

@@ -168,6 +168,9 @@ fn proxy_pass(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
 }
 
 fn proxy_redirect(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
+    if redirect::contradicts(&conf.redirects, args) {
+        return Err(Problem::tail("is duplicate"));
+    }
     let rule = match (args.len(), args.word(0)) {
         (1, b"off") => redirect::Rule::Off,
         (1, b"default") => match &conf.pass.0 {
@@ -184,9 +187,6 @@ fn proxy_redirect(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
         (1, other) => return Err(Problem::new(format!("invalid parameter \"{}\"", text(other))).at(0)),
         _ => redirect::read(args)?,
     };
-    if conf.redirects.is_own() && matches!(conf.redirects.first(), Some(redirect::Rule::Off)) {
-        return Err(Problem::tail("is duplicate"));
-    }
     conf.redirects.push(rule);
     Ok(())
 }

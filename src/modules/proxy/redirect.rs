@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Pass;
 use crate::conf::names::VarId;
-use crate::conf::{Args, Field, Problem};
+use crate::conf::{Args, Field, List, Problem};
 use crate::http::pattern::Pattern;
 use crate::http::{Request, Value};
 use crate::modules::rewrite;
@@ -52,6 +52,12 @@ impl Rule {
             }
         }
     }
+}
+
+/// Whether another directive contradicts those of the same scope: `off` stands alone.
+pub fn contradicts(rules: &List<Rule>, args: &Args<'_>) -> bool {
+    let off = args.len() == 1 && args.word(0) == b"off";
+    rules.is_own() && rules.first().is_some_and(|first| off || matches!(first, Rule::Off))
 }
 
 /// Reads `from to`.

@@ -10,6 +10,7 @@ use crate::conf::args::text;
 use crate::conf::names::VarId;
 use crate::conf::{Args, Field, Problem};
 use crate::http::pattern::Pattern;
+use crate::http::value::Part;
 use crate::http::{Request, Value, disk};
 use crate::net::Level;
 
@@ -48,8 +49,10 @@ impl Condition {
         let words = inside(args)?;
         let invalid = |word: &[u8]| Problem::new(format!("invalid condition \"{}\"", text(word)));
         let first = words.first().copied().unwrap_or_default();
-        if first.starts_with(b"$") && first.len() > 1 {
-            let left = Value::read(first, args)?;
+        if let Some(name @ [_, ..]) = first.strip_prefix(b"$") {
+            // All of the word is the variable's name.
+            let at = args.directive().args.first().map(|word| word.span);
+            let left = Value::Mix(vec![Part::Variable(args.env.names.id(&text(name), at))]);
             return match words.as_slice() {
                 [_] => Ok(Condition::True(left)),
                 [_, operator, right] => comparison(left, operator, right, args),
