@@ -23,8 +23,8 @@ bench: build ## side by side with nginx, into docs/BENCHMARKS.md; BENCH='--nginx
 	@sh tests/kit/setup.sh bench
 	python3 benches/compare.py $(TARGET)/release/nginx-rs $(BENCH)
 
-diff: setup ## only what is compared with nginx; NGINX=path for another one than that in PATH
-	NGINX=$(or $(NGINX),$(shell command -v nginx || echo /usr/sbin/nginx)) cargo $(TESTS) --test check --test serve --test django
+diff: setup ## only what is compared with nginx; NGINX=path for another one
+	cargo $(TESTS) --test check --test serve --test django
 
 fmt: ## formats the sources
 	cargo fmt --all

@@ -19,8 +19,8 @@
 //! ```
 //! A bare `>` ends a request's head, a bare `<` a response's. Only what is written is compared; `*` stands for anything.
 //! Exchanges that follow one another without an empty line share a connection. `%%PORT%%` and `%%DIR%%` are filled in.
-//! `UPDATE=1` writes the answers anew. With `NGINX=path` that server must answer the same, except where a line begins with
-//! `# differs: ` and a reason.
+//! `UPDATE=1` writes the answers anew. nginx (`NGINX=path` for another than the reference) must answer the same, except where
+//! a line begins with `# differs: ` and a reason.
 #![cfg(test)]
 
 use std::fs;
@@ -47,8 +47,8 @@ fn fixtures_hold() {
 
 #[test]
 fn nginx_answers_the_same() {
-    let Some(nginx) = std::env::var_os("NGINX") else { return };
-    let failed = run(Path::new(&nginx), |_, text, _| !text.lines().any(|line| line.starts_with("# differs: ")));
+    let Some(nginx) = kit::reference::nginx() else { return };
+    let failed = run(&nginx, |_, text, _| !text.lines().any(|line| line.starts_with("# differs: ")));
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

@@ -8,6 +8,7 @@ pub mod dns;
 pub mod h2;
 pub mod http;
 pub mod process;
+pub mod reference;
 pub mod server;
 pub mod tls;
 pub mod upstream;
