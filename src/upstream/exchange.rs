@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -61,7 +61,12 @@ pub async fn run<P: Protocol>(
             Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {
                 return Ok(tried.with(choice, request));
             }
-            Ok(tried) => (None, tried.head.status),
+            Ok(tried) => {
+                if let Some(attempt) = request.upstream.attempts.borrow_mut().last_mut() {
+                    attempt.response_time = Some(clock::since(tried.started));
+                }
+                (None, tried.head.status)
+            }
             Err(failed) => {
                 let status = failed.status();
                 (Some(failed), status)
@@ -72,8 +77,10 @@ pub async fn run<P: Protocol>(
             // A connection that died while it was idle says nothing about its server.
             choice.tries += 1;
         }
-        choice.release(!matches!(status, 403 | 404) || failure.is_some());
-        if choice.is_disabled(key) {
+        // A client that leaves says nothing about the server.
+        let failed = failure.as_ref().map_or(!matches!(status, 403 | 404), |failed| !failed.is_hopeless());
+        choice.release(failed);
+        if failed && choice.is_disabled(key) {
             request.log(
                 Level::Warn,
                 &format!("upstream server temporarily disabled while {}", report::stage_of(&failure)),
@@ -86,7 +93,7 @@ pub async fn run<P: Protocol>(
         }
         let streamed = failed.sent && outgoing.streams();
         let over = choice.tries == 0 || late(conf, begun);
-        if failed.hopeless.is_some() || over || !conf.next_upstream.has_all(kind) || streamed {
+        if failed.is_hopeless() || over || !conf.next_upstream.has_all(kind) || streamed {
             return Err(status);
         }
     }
@@ -134,6 +141,11 @@ impl Failed {
         Self { sent: progress.sent, reused, hopeless, ..Self::new(kind, fault.stage) }
     }
 
+    /// Whether no other server can help.
+    pub fn is_hopeless(&self) -> bool {
+        self.hopeless.is_some()
+    }
+
     /// The status to answer with.
     pub fn status(&self) -> u16 {
         self.hopeless.unwrap_or(if self.kind == NextUpstream::TIMEOUT { 504 } else { 502 })
@@ -173,7 +185,8 @@ fn late(conf: &Conf, begun: Instant) -> bool {
 }
 
 fn no_live<P: Protocol>(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
-    let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
+    let response_time = Some(Duration::ZERO);
+    let attempt = Attempt { addr: peers.name.clone(), status: 502, response_time, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
     request.upstream.url = Some(outgoing.url::<P>(P::SCHEME));
     request.log(Level::Error, "no live upstreams while connecting to upstream");

@@ -55,6 +55,8 @@ pub struct Inbound {
     expects: bool,
     /// What made it too large: the bytes that had come, and those its next chunk announced.
     pub excess: Option<(u64, u64)>,
+    /// Whether the client left or fell silent inside it, so that nobody is there to be answered.
+    pub lost: bool,
     /// Bytes that asked the client to send it.
     pub invited: u64,
     /// Bytes it may have; 0 is no limit.
@@ -90,6 +92,7 @@ impl Inbound {
             ahead: VecDeque::new(),
             expects: false,
             excess: None,
+            lost: false,
             invited: 0,
             limit: 0,
             timeout,
