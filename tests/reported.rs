@@ -28,7 +28,7 @@ impl Front {
         let site = dir.path().join("site.conf");
         let mut text = format!(
             "log_format t '$status $body_bytes_sent [$request_completion] us=$upstream_status uct=$upstream_connect_time \
-             urt=$upstream_response_time ul=$upstream_response_length';\n{http}\n\
+             urt=$upstream_response_time ul=$upstream_response_length';\nlog_format len '$request_length';\n{http}\n\
              server {{ listen 127.0.0.1:{port}; server_name a; access_log PREFIX/access.log t; error_log PREFIX/error.log info;\n\
              root PREFIX; client_body_timeout 300ms; {locations} }}\n"
         );
@@ -225,4 +225,36 @@ fn lines_say_what_was_done_and_what_was_too_much() {
     );
     let url = format!("upstream: \"http://unix:{unix}:/unix\"");
     assert!(front.text("error.log").contains(&url), "{}", front.text("error.log"));
+}
+
+#[test]
+fn a_server_that_is_too_slow_is_given_up_first() {
+    let mute = Upstream::start(|stream| drop(stream.read(&mut [0; 1])));
+    let misses = Upstream::start(|stream| say(stream, "END\r\n"));
+    let group = "upstream group { server @0 max_fails=1; server @0 max_fails=1; }";
+    let locations = "location /slow { proxy_pass http://group; proxy_read_timeout 200ms; }
+        location /empty { proxy_pass http://$arg_host; }
+        location /key { set $memcached_key k; memcached_pass @1; }";
+    let front = Front::start("slow", &[&mute, &misses], group, locations);
+    for (n, path) in ["/slow", "/empty", "/key"].into_iter().enumerate() {
+        front.ask(&get(path));
+        front.access(n + 1);
+    }
+    let reading = "while reading response header from upstream";
+    let slow = format!("[error] upstream timed out (110: Connection timed out) {reading}");
+    let over = format!("[warn] upstream server temporarily disabled {reading}");
+    let key = format!("[info] key: \"k\" was not found by memcached {reading}");
+    assert_eq!(front.errors(), [&over, &slow, &over, &slow, "[error] invalid URL prefix in \"http://\"", &key]);
+}
+
+#[test]
+fn a_body_that_is_thrown_away_is_not_counted() {
+    let front = Front::start("length", &[], "", "location / { access_log PREFIX/access.log len; return 200; }");
+    let request =
+        |fields: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n\r\n{body}");
+    let bodies = [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")];
+    for (n, (fields, body)) in bodies.into_iter().enumerate() {
+        front.ask(&request(fields, body));
+        assert_eq!(front.access(n + 1).last(), Some(&request(fields, "").len().to_string()));
+    }
 }

@@ -376,7 +376,8 @@ impl Request {
         }
         if let (Some(url), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
             let uri = (url.uri)(&url.sent);
-            let colon = if attempt.addr.starts_with(b"unix:") { ":" } else { "" };
+            let bare = attempt.addr.starts_with(b"unix:") && !attempt.addr.ends_with(b":");
+            let colon = if bare { ":" } else { "" };
             out.push_str(&format!(", upstream: \"{}{}{colon}{}\"", url.scheme, text(&attempt.addr), text(uri)));
         }
         for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {

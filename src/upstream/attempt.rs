@@ -62,7 +62,7 @@ pub async fn run<P: Protocol>(
             Ok(Tried { head, rest, connection, started })
         }
         Err(fault) => {
-            let failed = Failed::of(&fault, &progress);
+            let mut failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
                 if !failed.is_hopeless() {
                     record.status = failed.status();
@@ -75,6 +75,9 @@ pub async fn run<P: Protocol>(
                 // A reply is being read once some of it came.
                 let stage = if progress.received == 0 { fault.stage.min(Stage::Send) } else { fault.stage };
                 request.log(Level::Info, &format!("{text} while {}", report::stage(stage)));
+            } else if failed.is_timeout() {
+                // nginx first says what becomes of the server.
+                failed.silent = Some((fault, at));
             } else {
                 report::log(request, &fault, &at);
             }

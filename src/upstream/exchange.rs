@@ -18,6 +18,7 @@ use crate::http::flow::Side;
 use crate::http::request::{Attempt, Attempts};
 use crate::http::{Cause, Fault, Method, Request, Stage};
 use crate::net::Level;
+use crate::net::addr::Endpoint;
 use crate::net::clock;
 
 /// A reply whose body has not been read.
@@ -87,6 +88,9 @@ pub async fn run<P: Protocol>(
             );
         }
         let Some(failed) = failure else { continue };
+        if let Some((fault, at)) = &failed.silent {
+            report::log(request, fault, at);
+        }
         let mut kind = failed.kind;
         if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
             kind |= NextUpstream::NON_IDEMPOTENT;
@@ -111,12 +115,14 @@ pub struct Failed {
     pub stage: &'static str,
     /// The status where another server cannot help: the client left or sends what it must not, or no connection is to spare.
     hopeless: Option<u16>,
+    /// A time limit that is still to be told to the log.
+    pub silent: Option<(Fault, Endpoint)>,
 }
 
 impl Failed {
     /// A failure before anything was sent.
     pub fn new(kind: u32, stage: Stage) -> Self {
-        Self { kind, sent: false, reused: false, stage: report::stage(stage), hopeless: None }
+        Self { kind, sent: false, reused: false, stage: report::stage(stage), hopeless: None, silent: None }
     }
 
     /// The failure that a fault is.
@@ -144,6 +150,11 @@ impl Failed {
     /// Whether no other server can help.
     pub fn is_hopeless(&self) -> bool {
         self.hopeless.is_some()
+    }
+
+    /// Whether it was a time limit of the server's.
+    pub fn is_timeout(&self) -> bool {
+        self.kind == NextUpstream::TIMEOUT && !self.is_hopeless()
     }
 
     /// The status to answer with.

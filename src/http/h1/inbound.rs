@@ -384,6 +384,14 @@ impl Inbound {
     pub async fn discard(&mut self, time: Duration, pause: Duration) -> bool {
         let end = Instant::now() + time;
         self.limit = 0;
+        // nginx counts what was read, not what was thrown away.
+        let counted = self.received;
+        let ended = self.discard_all(end, pause).await;
+        self.received = counted;
+        ended
+    }
+
+    async fn discard_all(&mut self, end: Instant, pause: Duration) -> bool {
         while !self.done {
             let step = pause.min(end.saturating_duration_since(Instant::now()));
             match within(step, std::future::poll_fn(|cx| self.poll_next(cx))).await {
@@ -398,9 +406,7 @@ impl Inbound {
     /// Throws away what came already.
     pub fn discard_buffered(&mut self) -> Result<(), Fault> {
         self.limit = 0;
-        while let Some(bytes) = self.buffered()? {
-            self.received += bytes.len() as u64;
-        }
+        while self.buffered()?.is_some() {}
         Ok(())
     }
 }
