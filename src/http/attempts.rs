@@ -80,6 +80,9 @@ pub struct Url {
     pub uri: fn(&[u8]) -> &[u8],
 }
 
+/// What nginx says it is doing when an exchange is over.
+pub const SENDING: &str = "sending to client";
+
 /// What the upstream did so far.
 #[derive(Debug, Default)]
 pub struct Upstream {
@@ -89,6 +92,8 @@ pub struct Upstream {
     pub headers: Option<Rc<Headers>>,
     /// What was sent and how to find the URI in it, for the error log.
     pub url: Option<Url>,
+    /// What nginx says it is doing once an exchange is over and the request goes on; empty where it says nothing.
+    pub doing: &'static str,
     /// Whether its response is read on when the client has left.
     pub ignores_abort: bool,
     /// `$proxy_host` and `$proxy_port`, where the address holds variables.

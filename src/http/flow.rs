@@ -48,7 +48,7 @@ pub enum Side {
 }
 
 /// In what part of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// While connecting.
     Connect,

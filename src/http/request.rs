@@ -346,7 +346,9 @@ impl Request {
     pub fn log(&self, level: Level, message: &str) {
         let log = &self.core().error_log;
         if log.takes(level) {
-            log.write(level, Some(self.client.number), &format!("{message}{}", self.context()));
+            let doing = if message.contains(" while ") { "" } else { self.upstream.doing };
+            let link = if doing.is_empty() { "" } else { " while " };
+            log.write(level, Some(self.client.number), &format!("{message}{link}{doing}{}", self.context()));
         }
     }
 
@@ -374,7 +376,9 @@ impl Request {
         }
         if let (Some(url), Some(attempt)) = (&self.upstream.url, self.upstream.attempts.borrow().last()) {
             let uri = (url.uri)(&url.sent);
-            out.push_str(&format!(", upstream: \"{}{}{}\"", url.scheme, text(&attempt.addr), text(uri)));
+            let bare = attempt.addr.starts_with(b"unix:") && !attempt.addr.ends_with(b":");
+            let colon = if bare { ":" } else { "" };
+            out.push_str(&format!(", upstream: \"{}{}{colon}{}\"", url.scheme, text(&attempt.addr), text(uri)));
         }
         for (known, name) in [(Known::Host, "host"), (Known::Referer, "referrer")] {
             if let Some(value) = self.headers.get(known) {

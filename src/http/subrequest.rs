@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::attempts::SENDING;
 use super::h1::Inbound;
 use super::request::{Sent, Upstream, Vars, Version};
 use super::{Client, Head, Headers, Method, Request, Response, Scope};
@@ -117,5 +118,8 @@ impl Request {
     pub fn adopt(&mut self, child: &mut Request) {
         self.vars.take_back(&mut child.vars);
         self.marks = std::mem::take(&mut child.marks);
+        if child.upstream.url.is_some() {
+            self.upstream.doing = SENDING;
+        }
     }
 }

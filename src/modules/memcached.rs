@@ -136,7 +136,8 @@ impl Protocol for Memcached<'_> {
                 return Err(bad("response"));
             }
             let key = String::from_utf8_lossy(&self.key);
-            request.log(Level::Info, &format!("key: \"{key}\" was not found by memcached"));
+            let text = format!("key: \"{key}\" was not found by memcached while reading response header from upstream");
+            request.log(Level::Info, &text);
             return Ok(Some(reply(404, headers, 0, size)));
         };
         let rest = value.strip_prefix(&self.key[..]).ok_or_else(|| bad("key"))?;

@@ -13,7 +13,7 @@ use crate::http::core::Lingering;
 use crate::http::h1::parse::BadLine;
 use crate::http::h1::write::{self, Writer};
 use crate::http::request::Version;
-use crate::http::{Body, Client, Fault, Request, Response};
+use crate::http::{self, Body, Client, Fault, Request, Response};
 use crate::net::Level;
 use crate::net::addr::Endpoint;
 use crate::net::clock;
@@ -237,9 +237,9 @@ fn refuse(
 /// Writes a response and logs the request; true if the connection can be used again.
 async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
-    if answer::is_silence(head.status) {
+    if answer::is_silence(head.status) || request.body.lost {
         request.keep_alive = false;
-        request.sent.head = head.into();
+        request.sent.head = http::Head { status: head.status, ..http::Head::default() }.into();
         location.loc.log(request);
         return false;
     }
@@ -300,6 +300,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     if let Err(fault) = &result {
         answer::report(request, fault, &stream, core.reset_timedout_connection);
     }
+    answer::tell(request);
     let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
     answer::log(request, server, location).await;
     drained

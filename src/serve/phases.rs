@@ -133,6 +133,7 @@ async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Locat
     request.broke = false;
     match target {
         Target::Uri { uri, args } => {
+            request.upstream.doing = "";
             request.set_uri(uri, args);
             request.uri_after_alias = false;
             *place = Arc::clone(&server.root);
@@ -156,7 +157,10 @@ async fn jump(request: &mut Request, server: &Arc<Server>, place: &mut Arc<Locat
 
 fn cycle(request: &mut Request, verb: &str, to: &[u8]) -> Flow {
     let to = String::from_utf8_lossy(to);
-    request.log(Level::Error, &format!("rewrite or internal redirection cycle while {verb} \"{to}\""));
+    let doing = std::mem::take(&mut request.upstream.doing);
+    let link = if doing.is_empty() { "" } else { " while " };
+    let place = format!("{verb} \"{to}\"{link}{doing}");
+    request.log(Level::Error, &format!("rewrite or internal redirection cycle while {place}"));
     Flow::Fail(500)
 }
 

@@ -11,13 +11,14 @@ use super::exchange::Reply;
 use super::protocol::{Length, Outgoing, Protocol};
 use super::reply::Manner;
 use super::shared::Shared;
-use super::{Peers, exchange, reply};
+use super::{Peers, exchange, reply, report};
 use crate::conf::units;
+use crate::http::attempts::SENDING;
 use crate::http::body::Tunnel;
 use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
 use crate::http::request::Version;
-use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Target, uri};
+use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Stage, Target, uri};
 use crate::net::{Level, clock};
 
 /// Passes the request on and answers with what comes back.
@@ -29,6 +30,7 @@ pub async fn respond<P: Protocol>(
     request: &mut Request,
 ) -> Flow {
     let first = request.upstream.attempts.borrow().len();
+    request.upstream.doing = "";
     let reply = exchange::run(protocol, shared, peers, outgoing, request).await;
     if first > 0
         && let Some(attempt) = request.upstream.attempts.borrow_mut().get_mut(first)
@@ -37,7 +39,10 @@ pub async fn respond<P: Protocol>(
     }
     match reply {
         Ok(reply) => answer(protocol, shared, reply, request),
-        Err(status) => Flow::Fail(status),
+        Err(status) => {
+            request.upstream.doing = SENDING;
+            Flow::Fail(status)
+        }
     }
 }
 
@@ -49,8 +54,9 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let headers = Rc::new(std::mem::take(&mut reply.head.headers));
     request.upstream.headers = Some(Rc::clone(&headers));
     reply.choice.learn(request);
+    request.upstream.doing = report::stage(Stage::Head);
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, shared, Manner::default()));
+        drop_body(reply, shared);
         return target;
     }
     let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
@@ -60,9 +66,11 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, shared, Manner::default()));
+        drop_body(reply, shared);
+        request.upstream.doing = SENDING;
         return Flow::Fail(status);
     }
+    request.upstream.doing = "";
     request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
@@ -82,12 +90,17 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
     let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
-    let manner = Manner { rate: Rate { limit: rate, after: 0 }, bodiless, buffered };
+    let manner = Manner { rate: Rate { limit: rate, after: 0 }, bodiless, unwanted: false, buffered };
     let mut body = reply::body(reply, shared, manner);
     if stores {
         body = shared.conf.store.keep(body, &headers, &shared.limits, request);
     }
     Flow::Respond(Box::new(Response { head, body }))
+}
+
+/// Gives up a body that nobody wants.
+fn drop_body(reply: Reply, shared: &Shared) {
+    drop(reply::body(reply, shared, Manner { unwanted: true, ..Manner::default() }));
 }
 
 fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {

@@ -12,6 +12,7 @@ use super::exchange::{Failed, Tried};
 use super::pool::{self, Connection};
 use super::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use super::{Conf, Shared, h2, report};
+use crate::conf::load::os_error;
 use crate::http::flow::Side;
 use crate::http::h1::write::{self, Rate, Writer};
 use crate::http::request::{Attempt, Client, Version};
@@ -42,34 +43,41 @@ pub async fn run<P: Protocol>(
     let scheme = secure.as_ref().map_or(P::SCHEME, |secure| secure.scheme);
     request.upstream.url = Some(outgoing.url::<P>(scheme));
     protocol.restart();
-    let mut progress = Progress { reused: pooled.is_some(), sent: false, bytes: 0, received: 0 };
+    let mut progress = Progress { reused: pooled.is_some(), sent: false, connected: None, bytes: 0, received: 0 };
     let line = Line { shared, at: &at, pooled, secure: secure.as_deref() };
     let result = talk(protocol, outgoing, request, line, &mut progress).await;
     let mut attempts = request.upstream.attempts.borrow_mut();
-    let record = attempts.last_mut();
+    let mut record = attempts.last_mut();
+    if let Some(record) = &mut record {
+        record.connect_time = progress.connected.map(|connected| connected - started);
+        record.sent = progress.bytes;
+        record.received = progress.received;
+    }
     match result {
-        Ok((head, rest, connection, connected)) => {
+        Ok((head, rest, connection)) => {
             if let Some(record) = record {
                 record.status = head.status;
-                record.connect_time = Some(connected - started);
                 record.header_time = Some(clock::since(started));
-                record.sent = progress.bytes;
-                record.received = progress.received;
             }
             Ok(Tried { head, rest, connection, started })
         }
         Err(fault) => {
-            let failed = Failed::of(&fault, &progress);
+            let mut failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
-                record.status = failed.status();
-                record.sent = progress.bytes;
-                record.received = progress.received;
+                if !failed.is_hopeless() {
+                    record.status = failed.status();
+                }
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
             if fault.side == Side::Client {
                 let text = if let Cause::Protocol(text) = &fault.cause { text } else { report::LEFT };
-                request.log(Level::Info, &format!("{text} while {}", report::stage(fault.stage)));
+                // A reply is being read once some of it came.
+                let stage = if progress.received == 0 { fault.stage.min(Stage::Send) } else { fault.stage };
+                request.log(Level::Info, &format!("{text} while {}", report::stage(stage)));
+            } else if failed.is_timeout() {
+                // nginx first says what becomes of the server.
+                failed.silent = Some((fault, at));
             } else {
                 report::log(request, &fault, &at);
             }
@@ -90,6 +98,8 @@ struct Line<'a> {
 pub struct Progress {
     /// Whether its connection had been used before.
     pub reused: bool,
+    /// When there was a connection.
+    pub connected: Option<Instant>,
     /// Whether any of the request was sent.
     pub sent: bool,
     /// Bytes of it that were sent.
@@ -98,7 +108,7 @@ pub struct Progress {
     pub received: u64,
 }
 
-type Heard = (ReplyHead, BytesMut, Connection, Instant);
+type Heard = (ReplyHead, BytesMut, Connection);
 
 async fn talk<P: Protocol>(
     protocol: &mut P,
@@ -125,7 +135,7 @@ async fn talk<P: Protocol>(
         }
     };
     connection.requests += 1;
-    let connected = clock::instant();
+    progress.connected = Some(clock::instant());
     progress.sent = true;
     if protocol.is_http2() {
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
@@ -133,7 +143,7 @@ async fn talk<P: Protocol>(
             let talking = pin!(h2::talk(line.shared, outgoing, request, &mut connection, progress));
             watched(conf, &client, body_done, Stage::Head, talking).await?
         };
-        return Ok((head, rest, connection, connected));
+        return Ok((head, rest, connection));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
     let early = send(protocol, message, request, &mut writer).await;
@@ -149,7 +159,7 @@ async fn talk<P: Protocol>(
     if connection.requests == 1 && !whole {
         connection.stream.acknowledge_quickly();
     }
-    Ok((head, rest, connection, connected))
+    Ok((head, rest, connection))
 }
 
 /// A request as a protocol sends it.
@@ -227,13 +237,28 @@ async fn send<P: Protocol>(
             next = request.body.some() => next,
             _ = stream.readable() => return Ok(true),
         };
-        let (bytes, last) = next.map_err(|fault| Fault { stage: Stage::Send, ..fault })?;
+        let (bytes, last) = next.map_err(|fault| unfinished(fault, request))?;
         protocol.piece(bytes, last, writer);
         writer.flush().await.map_err(upstream)?;
         if last {
             return Ok(false);
         }
     }
+}
+
+/// The client left or fell silent inside its body: nobody is there to be answered.
+fn unfinished(fault: Fault, request: &mut Request) -> Fault {
+    let fault = Fault { stage: Stage::Send, ..fault };
+    if fault.side != Side::Client || request.client.h2.is_some() {
+        return fault;
+    }
+    request.body.lost |= matches!(fault.cause, Cause::Closed | Cause::Io(_) | Cause::TimedOut);
+    let text = match &fault.cause {
+        Cause::Closed => "client prematurely closed connection".to_owned(),
+        Cause::Io(error) => format!("recv() failed ({})", os_error(error)),
+        _ => return fault,
+    };
+    Fault { cause: Cause::Protocol(text), ..fault }
 }
 
 /// Reads a head.

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -18,6 +18,7 @@ use crate::http::flow::Side;
 use crate::http::request::{Attempt, Attempts};
 use crate::http::{Cause, Fault, Method, Request, Stage};
 use crate::net::Level;
+use crate::net::addr::Endpoint;
 use crate::net::clock;
 
 /// A reply whose body has not been read.
@@ -61,7 +62,12 @@ pub async fn run<P: Protocol>(
             Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {
                 return Ok(tried.with(choice, request));
             }
-            Ok(tried) => (None, tried.head.status),
+            Ok(tried) => {
+                if let Some(attempt) = request.upstream.attempts.borrow_mut().last_mut() {
+                    attempt.response_time = Some(clock::since(tried.started));
+                }
+                (None, tried.head.status)
+            }
             Err(failed) => {
                 let status = failed.status();
                 (Some(failed), status)
@@ -72,21 +78,26 @@ pub async fn run<P: Protocol>(
             // A connection that died while it was idle says nothing about its server.
             choice.tries += 1;
         }
-        choice.release(!matches!(status, 403 | 404) || failure.is_some());
-        if choice.is_disabled(key) {
+        // A client that leaves says nothing about the server.
+        let failed = failure.as_ref().map_or(!matches!(status, 403 | 404), |failed| !failed.is_hopeless());
+        choice.release(failed);
+        if failed && choice.is_disabled(key) {
             request.log(
                 Level::Warn,
                 &format!("upstream server temporarily disabled while {}", report::stage_of(&failure)),
             );
         }
         let Some(failed) = failure else { continue };
+        if let Some((fault, at)) = &failed.silent {
+            report::log(request, fault, at);
+        }
         let mut kind = failed.kind;
         if failed.sent && matches!(request.method, Method::Post | Method::Lock | Method::Patch) {
             kind |= NextUpstream::NON_IDEMPOTENT;
         }
         let streamed = failed.sent && outgoing.streams();
         let over = choice.tries == 0 || late(conf, begun);
-        if failed.hopeless.is_some() || over || !conf.next_upstream.has_all(kind) || streamed {
+        if failed.is_hopeless() || over || !conf.next_upstream.has_all(kind) || streamed {
             return Err(status);
         }
     }
@@ -104,12 +115,14 @@ pub struct Failed {
     pub stage: &'static str,
     /// The status where another server cannot help: the client left or sends what it must not, or no connection is to spare.
     hopeless: Option<u16>,
+    /// A time limit that is still to be told to the log.
+    pub silent: Option<(Fault, Endpoint)>,
 }
 
 impl Failed {
     /// A failure before anything was sent.
     pub fn new(kind: u32, stage: Stage) -> Self {
-        Self { kind, sent: false, reused: false, stage: report::stage(stage), hopeless: None }
+        Self { kind, sent: false, reused: false, stage: report::stage(stage), hopeless: None, silent: None }
     }
 
     /// The failure that a fault is.
@@ -132,6 +145,16 @@ impl Failed {
             Side::Upstream => None,
         };
         Self { sent: progress.sent, reused, hopeless, ..Self::new(kind, fault.stage) }
+    }
+
+    /// Whether no other server can help.
+    pub fn is_hopeless(&self) -> bool {
+        self.hopeless.is_some()
+    }
+
+    /// Whether it was a time limit of the server's.
+    pub fn is_timeout(&self) -> bool {
+        self.kind == NextUpstream::TIMEOUT && !self.is_hopeless()
     }
 
     /// The status to answer with.
@@ -173,7 +196,8 @@ fn late(conf: &Conf, begun: Instant) -> bool {
 }
 
 fn no_live<P: Protocol>(request: &mut Request, peers: &Peers, outgoing: &Outgoing) -> u16 {
-    let attempt = Attempt { addr: peers.name.clone(), status: 502, ..Attempt::default() };
+    let response_time = Some(Duration::ZERO);
+    let attempt = Attempt { addr: peers.name.clone(), status: 502, response_time, ..Attempt::default() };
     request.upstream.attempts.borrow_mut().push(attempt);
     request.upstream.url = Some(outgoing.url::<P>(P::SCHEME));
     request.log(Level::Error, "no live upstreams while connecting to upstream");

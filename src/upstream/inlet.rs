@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Conf;
+use crate::conf::load::os_error;
 use crate::http::core::InFileOnly;
 use crate::http::{Body, Cause, Fault, Request, Side};
 use crate::net::Level;
@@ -45,8 +46,10 @@ async fn read(request: &mut Request) -> Result<(), u16> {
 }
 
 /// The status to answer a body with that could not be read.
-fn refused(fault: &Fault, request: &Request) -> u16 {
+fn refused(fault: &Fault, request: &mut Request) -> u16 {
     let streams = request.client.h2.is_some();
+    let left = matches!(fault.cause, Cause::Closed | Cause::Io(_) | Cause::TimedOut);
+    request.body.lost = left && fault.side == Side::Client && !streams;
     match (fault.side, &fault.cause) {
         (Side::Client, Cause::TooLarge) => {
             let (received, more) = request.body.excess.unwrap_or_default();
@@ -55,7 +58,10 @@ fn refused(fault: &Fault, request: &Request) -> u16 {
             413
         }
         (Side::Client, Cause::TimedOut) => {
-            request.log(Level::Info, "client timed out (110: Connection timed out) while reading client request body");
+            if streams {
+                let text = "client timed out (110: Connection timed out) while reading client request body";
+                request.log(Level::Info, text);
+            }
             408
         }
         (Side::Client, Cause::Protocol(text)) => {
@@ -65,6 +71,10 @@ fn refused(fault: &Fault, request: &Request) -> u16 {
         (Side::Client, _) if streams => {
             request.log(Level::Info, "client prematurely closed stream while reading client request body");
             499
+        }
+        (Side::Client, Cause::Io(error)) => {
+            request.log(Level::Info, &format!("recv() failed ({})", os_error(error)));
+            400
         }
         (Side::Client, _) => {
             request.log(Level::Info, "client prematurely closed connection");

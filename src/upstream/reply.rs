@@ -1,5 +1,6 @@
 //! The body of a reply on its way through: bounded by the buffers of its directives, one read at a time.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,14 +14,14 @@ use super::exchange::Reply;
 use super::pool::{self, Connection};
 use super::protocol::{Decode, Decoded, Length};
 use super::shared::{Limits, Names, Shared};
-use super::{Conf, wire};
+use super::{Conf, report, wire};
 use crate::http::h1::chunked::{Decoder, Step};
 use crate::http::h1::write::Rate;
 use crate::http::request::Attempts;
 use crate::http::{Body, Cause, Chunk, Fault, Headers, Known, Source, Stage};
-use crate::net::clock;
 use crate::net::stream::make_room;
 use crate::net::timer::Limit;
+use crate::net::{Level, clock};
 
 /// How a body is read.
 #[derive(Clone, Copy, Default)]
@@ -29,13 +30,18 @@ pub struct Manner {
     pub rate: Rate,
     /// Whether there is none, whatever the head says.
     pub bodiless: bool,
+    /// Whether it is read no further and counts for nothing.
+    pub unwanted: bool,
     /// Whether what comes may wait for more on its way through.
     pub buffered: bool,
 }
 
+/// More than the head announced.
+const LONGER: &str = "more data than specified in \"Content-Length\" header";
+
 /// The body of a reply, and what becomes of its connection.
 pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
-    let Manner { rate, bodiless, buffered } = manner;
+    let Manner { rate, bodiless, unwanted, buffered } = manner;
     let conf = &shared.conf;
     let Reply { head, mut rest, connection, choice, attempts, started } = reply;
     let mut keep_alive = head.keep_alive;
@@ -52,7 +58,7 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         Length::Coded(coding) => Framing::Coded(coding),
     };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
-    if !bodiless {
+    if !bodiless && !unwanted {
         let held = if let Framing::Coded(coding) = &framing { coding.held() } else { 0 };
         end.received((rest.len() + held) as u64);
     }
@@ -61,6 +67,9 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
     {
         // All of it came with the head: the connection is free before the client has a byte.
         let whole = rest.split_to(usize::try_from(length).unwrap_or(usize::MAX)).freeze();
+        if !bodiless && !unwanted && !rest.is_empty() {
+            end.too_much(LONGER, buffered);
+        }
         end.keep_alive &= rest.is_empty();
         end.finish();
         return if whole.is_empty() { Body::Empty } else { Body::Full(whole) };
@@ -145,6 +154,12 @@ impl End {
         if let Some(attempt) = self.attempts.borrow_mut().last_mut() {
             attempt.length += bytes;
         }
+    }
+
+    /// Tells the log what came behind the body.
+    fn too_much(&self, what: &str, buffered: bool) {
+        let stage = report::stage(if buffered { Stage::Body } else { Stage::Head });
+        self.attempts.note(Level::Warn, format!("upstream sent {what} while {stage}"));
     }
 
     /// Notes the time and gives connection and server back.
@@ -320,6 +335,9 @@ impl Stream {
                 *left -= take as u64;
                 let bytes = self.buf.split_to(take).freeze();
                 if *left == 0 {
+                    if !self.buf.is_empty() {
+                        self.end.too_much(LONGER, self.limits.is_some());
+                    }
                     self.end.keep_alive &= self.buf.is_empty();
                     self.finish();
                 }
@@ -355,6 +373,9 @@ impl Stream {
                         if self.hidden.is_some() {
                             self.framing = Framing::Trailers;
                             return self.take();
+                        }
+                        if !self.buf.is_empty() {
+                            self.end.too_much("data after final chunk", self.limits.is_some());
                         }
                         self.end.keep_alive &= self.buf.is_empty();
                         self.finish();
@@ -405,7 +426,12 @@ impl Stream {
                     attempt.received += bytes;
                 }
                 self.end.received(bytes);
-                return Poll::Ready(read.map_err(|error| fault(Cause::Io(error))));
+                let is_reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+                let piped = self.limits.is_some();
+                return Poll::Ready(read.map_err(|error| match is_reset(&error) && piped {
+                    true => fault(Cause::Short("readv() failed (104: Connection reset by peer)")),
+                    false => fault(Cause::Io(error)),
+                }));
             }
             Poll::Pending => {}
         }

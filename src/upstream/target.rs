@@ -199,7 +199,7 @@ impl Target {
             Target::Fixed(fixed) => return Ok(fixed.clone()),
             Target::Variable { url, groups } => (url.get(request), groups),
         };
-        let Some(bare) = scheme.strip(&url) else {
+        let Some(bare) = scheme.strip(&url).filter(|bare| !bare.rest.is_empty()) else {
             request.log(Level::Error, &format!("invalid URL prefix in \"{}\"", String::from_utf8_lossy(&url)));
             return Err(500);
         };

@@ -27,6 +27,8 @@ const LOG: &[Mask] = &[
     (r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", ""),
     (r"\d+#\d+: (\*\d+ )?", ""),
     (r"l{3000}", "{LONG}"),
+    // A colon ends the path of a socket in nginx 1.31; Debian's is older.
+    (r#"(upstream: "\w+://unix:[^:"]*?\.sock):?(["/])"#, "${1}:${2}"),
     // How a stream is cut into chunks depends on timing.
     (r#"(/stream/[^"]*" 200 )\d+"#, "${1}*"),
 ];

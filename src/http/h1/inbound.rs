@@ -55,6 +55,8 @@ pub struct Inbound {
     expects: bool,
     /// What made it too large: the bytes that had come, and those its next chunk announced.
     pub excess: Option<(u64, u64)>,
+    /// Whether the client left or fell silent inside it, so that nobody is there to be answered.
+    pub lost: bool,
     /// Bytes that asked the client to send it.
     pub invited: u64,
     /// Bytes it may have; 0 is no limit.
@@ -90,6 +92,7 @@ impl Inbound {
             ahead: VecDeque::new(),
             expects: false,
             excess: None,
+            lost: false,
             invited: 0,
             limit: 0,
             timeout,
@@ -381,6 +384,14 @@ impl Inbound {
     pub async fn discard(&mut self, time: Duration, pause: Duration) -> bool {
         let end = Instant::now() + time;
         self.limit = 0;
+        // nginx counts what was read, not what was thrown away.
+        let counted = self.received;
+        let ended = self.discard_all(end, pause).await;
+        self.received = counted;
+        ended
+    }
+
+    async fn discard_all(&mut self, end: Instant, pause: Duration) -> bool {
         while !self.done {
             let step = pause.min(end.saturating_duration_since(Instant::now()));
             match within(step, std::future::poll_fn(|cx| self.poll_next(cx))).await {
@@ -395,9 +406,7 @@ impl Inbound {
     /// Throws away what came already.
     pub fn discard_buffered(&mut self) -> Result<(), Fault> {
         self.limit = 0;
-        while let Some(bytes) = self.buffered()? {
-            self.received += bytes.len() as u64;
-        }
+        while self.buffered()?.is_some() {}
         Ok(())
     }
 }
