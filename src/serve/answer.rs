@@ -10,9 +10,9 @@ use crate::net::{Level, Stream};
 use crate::table::{Location, Server};
 use crate::upstream;
 
-/// Whether a status means that nothing is sent: the connection ends, or the client is gone.
-pub fn is_silence(status: u16) -> bool {
-    matches!(status, 444 | 499)
+/// Whether a status means that nothing is sent: the connection ends, or the client is gone. Upstream servers may use any.
+pub fn is_silence(head: &Head) -> bool {
+    matches!(head.status, 444 | 499) && head.line.is_none()
 }
 
 /// Takes away what responses of this status, or to this method, do not have.

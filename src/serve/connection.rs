@@ -237,7 +237,7 @@ fn refuse(
 /// Writes a response and logs the request; true if the connection can be used again.
 async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
-    if answer::is_silence(head.status) {
+    if answer::is_silence(&head) {
         request.keep_alive = false;
         request.sent.head = head.into();
         location.loc.log(request);

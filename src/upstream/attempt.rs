@@ -61,7 +61,9 @@ pub async fn run<P: Protocol>(
         Err(fault) => {
             let failed = Failed::of(&fault, &progress);
             if let Some(record) = record {
-                record.status = failed.status();
+                if fault.side == Side::Upstream {
+                    record.status = failed.status();
+                }
                 record.sent = progress.bytes;
                 record.received = progress.received;
                 record.response_time = Some(clock::since(started));
