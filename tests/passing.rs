@@ -55,7 +55,8 @@ fn status_lines_are_passed_as_they_are() {
         let upstream = Upstream::start(move |stream| {
             say(stream, &format!("HTTP/1.1 {line}\r\nContent-Length: 4\r\n\r\nbody"));
         });
-        let (_dir, server) = front("lines", &format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", upstream.port));
+        let (_dir, server) =
+            front("lines", &format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", upstream.port));
         let mut client = Connection::open(server.port).expect("a connection");
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
         let want = format!("HTTP/1.1 {line}\r\n");

@@ -50,7 +50,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     request.upstream.headers = Some(Rc::clone(&headers));
     reply.choice.learn(request);
     if let Some(target) = accel_redirect(shared, &headers, request) {
-        drop(reply::body(reply, shared, Manner::default()));
+        discard(reply, shared);
         return target;
     }
     let has_page = || request.core().error_pages.iter().any(|page| page.status == status);
@@ -60,7 +60,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
                 request.carried.headers.push(b"WWW-Authenticate", value);
             }
         }
-        drop(reply::body(reply, shared, Manner::default()));
+        discard(reply, shared);
         return Flow::Fail(status);
     }
     request.upstream.ignores_abort = shared.conf.ignore_client_abort;
@@ -88,6 +88,15 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         body = shared.conf.store.keep(body, &headers, &shared.limits, request);
     }
     Flow::Respond(Box::new(Response { head, body }))
+}
+
+/// Gives up a reply for another response; what came of its body does not count.
+fn discard(reply: Reply, shared: &Shared) {
+    let attempts = Rc::clone(&reply.attempts);
+    drop(reply::body(reply, shared, Manner::default()));
+    if let Some(attempt) = attempts.borrow_mut().last_mut() {
+        attempt.length = 0;
+    }
 }
 
 fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
@@ -182,7 +191,10 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
     }
     let Some((path, args)) = uri::safe(&to) else {
         let shown = String::from_utf8_lossy(&to).into_owned();
-        request.log(Level::Error, &format!("unsafe URI \"{shown}\" was detected while reading response header from upstream"));
+        request.log(
+            Level::Error,
+            &format!("unsafe URI \"{shown}\" was detected while reading response header from upstream"),
+        );
         return Some(Flow::Fail(404));
     };
     if request.method != Method::Head {
