@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::phases;
 use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::h1::write::Rate;
+use crate::http::request::Version;
 use crate::http::{Body, Core, Head, Method, Request, Value};
 use crate::net::{Level, Stream};
 use crate::table::{Location, Server};
@@ -17,7 +18,8 @@ pub fn is_silence(head: &Head) -> bool {
 
 /// Takes away what responses of this status, or to this method, do not have.
 pub fn trim(request: &Request, head: &mut Head, body: &mut Body) {
-    if head.status == 204 && head.line.is_none() {
+    // HTTP/2 keeps them from an upstream's response, too: clients refuse a length.
+    if head.status == 204 && (head.line.is_none() || request.version >= Version::HTTP_20) {
         (head.content_type, head.content_length) = (None, None);
     }
     let bodiless = request.method == Method::Head || matches!(head.status, 204 | 304);
