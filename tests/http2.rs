@@ -11,6 +11,7 @@ use std::time::Duration;
 use kit::h2::{self, Connection, END_HEADERS, END_STREAM, GET, POST, field, frame};
 use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
+use kit::upstream::{Upstream, say};
 
 /// Bytes that the server may hold more after a flood than before.
 const ROOM: u64 = 24 << 20;
@@ -126,6 +127,18 @@ fn fields_that_belong_to_a_connection_are_refused() {
         let refused = client.find(|frame| frame.kind == h2::HEADERS).expect("an answer");
         assert_eq!(refused.status(), 400, "{name}");
     }
+}
+
+#[test]
+fn a_204_of_an_upstream_has_no_length() {
+    let heads = ["", "Content-Length: 5\r\n"].map(|field| {
+        let upstream = Upstream::start(move |stream| say(stream, &format!("HTTP/1.1 204 None\r\n{field}\r\n")));
+        let site = Site::start(&format!("location /none {{ proxy_pass http://127.0.0.1:{}; }}", upstream.port));
+        let mut client = site.open();
+        assert!(client.send(&get_path(1, "/none")));
+        client.find(|frame| frame.kind == h2::HEADERS).expect("an answer").payload.len()
+    });
+    assert_eq!(heads[0], heads[1]);
 }
 
 #[test]

@@ -50,6 +50,21 @@ fn hints_are_passed_where_they_are_wanted() {
 }
 
 #[test]
+fn status_lines_are_passed_as_they_are() {
+    for line in ["200", "200 Fine", "404", "444 Gone Away", "499 Left"] {
+        let upstream = Upstream::start(move |stream| {
+            say(stream, &format!("HTTP/1.1 {line}\r\nContent-Length: 4\r\n\r\nbody"));
+        });
+        let (_dir, server) =
+            front("lines", &format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", upstream.port));
+        let mut client = Connection::open(server.port).expect("a connection");
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+        let want = format!("HTTP/1.1 {line}\r\n");
+        assert_eq!(String::from_utf8_lossy(&client.take(want.len()).expect("a line")), want);
+    }
+}
+
+#[test]
 fn trailers_are_passed_where_they_are_wanted() {
     let upstream = Upstream::start(|stream| {
         say(

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use super::phases;
 use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::h1::write::Rate;
+use crate::http::request::Version;
 use crate::http::{Body, Core, Head, Method, Request, Value};
 use crate::net::{Level, Stream};
 use crate::table::{Location, Server};
 use crate::upstream;
 
-/// Whether a status means that nothing is sent: the connection ends, or the client is gone.
-pub fn is_silence(status: u16) -> bool {
-    matches!(status, 444 | 499)
+/// Whether a status means that nothing is sent: the connection ends, or the client is gone. Upstream servers may use any.
+pub fn is_silence(head: &Head) -> bool {
+    matches!(head.status, 444 | 499) && head.line.is_none()
 }
 
 /// Takes away what responses of this status, or to this method, do not have.
 pub fn trim(request: &Request, head: &mut Head, body: &mut Body) {
-    if head.status == 204 && head.line.is_none() {
+    // HTTP/2 keeps them from an upstream's response, too: clients refuse a length.
+    if head.status == 204 && (head.line.is_none() || request.version >= Version::HTTP_20) {
         (head.content_type, head.content_length) = (None, None);
     }
     let bodiless = request.method == Method::Head || matches!(head.status, 204 | 304);

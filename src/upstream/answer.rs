@@ -77,7 +77,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     if matches!(reply.head.length, Length::Headless) {
         (request.version, request.keep_alive, head.status) = (Version::HTTP_09, false, 0);
     }
-    head.line = Some(reply.head.line.clone()).filter(|line| line.len() > 3);
+    head.line = Some(reply.head.line.clone()).filter(|line| !line.is_empty());
     head.content_length = reply.head.content_length;
     if status == 101 {
         return upgrade(shared, reply, head, request);
@@ -195,7 +195,10 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
     }
     let Some((path, args)) = uri::safe(&to) else {
         let shown = String::from_utf8_lossy(&to).into_owned();
-        request.log(Level::Error, &format!("unsafe URI \"{shown}\" was detected"));
+        request.log(
+            Level::Error,
+            &format!("unsafe URI \"{shown}\" was detected while reading response header from upstream"),
+        );
         return Some(Flow::Fail(404));
     };
     if request.method != Method::Head {

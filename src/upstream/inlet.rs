@@ -20,17 +20,8 @@ pub async fn body(conf: &Conf, may_chunk: bool, request: &mut Request) -> Result
     Ok(Some(if conf.pass_request_body { request.body.kept() } else { Body::Empty }))
 }
 
-/// Reads what has come of the client's body; true if that is all of it.
-async fn read_ready(request: &mut Request) -> Result<bool, u16> {
-    if request.body.is_done() {
-        return Ok(true);
-    }
-    let most = request.core().client_body_buffer_size;
-    request.body.read_ready(most).await.map_err(|fault| refused(&fault, request))
-}
-
-/// Reads the client's body into memory or a file.
-async fn read(request: &mut Request) -> Result<(), u16> {
+/// Reads the client's body into memory or a file. The error is the status to answer with.
+pub async fn read(request: &mut Request) -> Result<(), u16> {
     if request.body.is_done() && !request.body.owes_welcome() {
         return Ok(());
     }
@@ -43,6 +34,15 @@ async fn read(request: &mut Request) -> Result<(), u16> {
         request.log(level, &format!("a client request body is buffered to a temporary file {path}"));
     }
     Ok(())
+}
+
+/// Reads what has come of the client's body; true if that is all of it.
+async fn read_ready(request: &mut Request) -> Result<bool, u16> {
+    if request.body.is_done() {
+        return Ok(true);
+    }
+    let most = request.core().client_body_buffer_size;
+    request.body.read_ready(most).await.map_err(|fault| refused(&fault, request))
 }
 
 /// The status to answer a body with that could not be read.

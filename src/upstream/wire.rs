@@ -46,7 +46,8 @@ pub fn cgi(buf: &mut BytesMut, may_have_line: bool) -> Result<Option<ReplyHead>,
         (None, Some(status)) => {
             let code = status.get(..3).and_then(units::number).and_then(|code| u16::try_from(code).ok());
             let invalid = || format!("upstream sent invalid status \"{}\"", String::from_utf8_lossy(status));
-            (code.ok_or_else(invalid)?, Bytes::copy_from_slice(status))
+            // A code alone gets nginx's reason.
+            (code.ok_or_else(invalid)?, if status.len() > 3 { Bytes::copy_from_slice(status) } else { Bytes::new() })
         }
         (None, None) if headers.get(Known::Location).is_some() => (302, Bytes::from_static(b"302 Moved Temporarily")),
         (None, None) => (200, Bytes::from_static(b"200 OK")),
@@ -149,4 +150,20 @@ fn frame(status: u16, version: u16, line: Bytes, headers: Headers, bodiless: boo
         && !matches!(length, Length::UntilClose)
         && status != 101;
     Ok(ReplyHead { status, line, headers, content_length, length, keep_alive, size: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_cgi_that_is_a_code_alone_has_no_line() {
+        let line = |status: &str| {
+            let mut buf = BytesMut::from(format!("Status: {status}\r\n\r\n").as_bytes());
+            let head = cgi(&mut buf, false).unwrap().unwrap();
+            (head.status, head.line)
+        };
+        assert_eq!(line("404"), (404, Bytes::new()));
+        assert_eq!(line("404 Gone"), (404, Bytes::from_static(b"404 Gone")));
+    }
 }

@@ -9,7 +9,7 @@ use crate::http::core::Core;
 use crate::http::headers::Known;
 use crate::http::variable::variable;
 use crate::http::request::Version;
-use crate::http::{Request, Variable, uri};
+use crate::http::{Method, Request, Variable, uri};
 use crate::net::{Level, clock};
 
 /// All rows.
@@ -24,8 +24,8 @@ pub const VARIABLES: &[Variable<Core>] = &[
     variable("server_protocol", |_, r, _, out| put(out, protocol(r))),
     variable("uri", |_, r, _, out| put(out, &r.uri)),
     variable("document_uri", |_, r, _, out| put(out, &r.uri)),
-    Variable { name: "args", get: |_, r, _, out| put(out, &r.args), set: Some(set_args) },
-    variable("query_string", |_, r, _, out| put(out, &r.args)),
+    Variable { name: "args", get: |_, r, _, out| args(r, out), set: Some(set_args) },
+    variable("query_string", |_, r, _, out| args(r, out)),
     variable("is_args", |_, r, _, out| put(out, if r.args.is_empty() { b"" } else { b"?" })),
     variable("arg_", |_, r, name, out| {
         let found = uri::arg(&r.args, name);
@@ -158,6 +158,11 @@ fn protocol(request: &Request) -> &[u8] {
     at.and_then(|at| request.line.get(at..)).unwrap_or_default()
 }
 
+/// The arguments; a client that sends none leaves them without a value, those that were replaced have one.
+fn args(request: &Request, out: &mut Vec<u8>) -> bool {
+    !(request.args.is_empty() && request.is_target) && put(out, &request.args)
+}
+
 fn set_args(request: &mut Request, value: Bytes) {
     request.args = value;
     request.is_target = false;
@@ -222,7 +227,10 @@ fn sent_http(core: &Core, request: &Request, name: &[u8], out: &mut Vec<u8>) -> 
             Some(time) => put(out, format!("timeout={time}").as_bytes()),
             None => false,
         },
-        b"transfer_encoding" => head.content_length.is_none() && core.may_chunk(request.version) && put(out, b"chunked"),
+        b"transfer_encoding" => {
+            let bodiless = matches!(head.status, 100..200 | 204 | 304) || request.method == Method::Head;
+            head.content_length.is_none() && !bodiless && core.may_chunk(request.version) && put(out, b"chunked")
+        }
         _ => join(out, fields(&head.headers, name), name),
     }
 }

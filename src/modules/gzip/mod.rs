@@ -132,11 +132,11 @@ impl super::Module for Module {
 
 impl Loc {
     fn wants(&self, request: &Request, head: &Head) -> bool {
-        let kind = head.content_type.as_deref().filter(|kind| !kind.is_empty());
+        let kind = head.content_type.as_deref().unwrap_or_default();
         matches!(head.status, 200 | 403 | 404)
             && head.headers.get(Known::ContentEncoding).is_none_or(<[u8]>::is_empty)
             && head.content_length.is_none_or(|length| length >= self.conf.min_length)
-            && kind.is_some_and(|kind| self.types.has(bare(request, kind)))
+            && self.types.has(bare(request, kind))
     }
 }
 

@@ -155,6 +155,8 @@ impl Added {
             Known::LastModified => {
                 head.last_modified = some.as_ref().and_then(|value| clock::parse(value));
                 head.last_modified_text = some;
+                // An upstream's is among the fields.
+                head.headers.remove(Known::LastModified);
             }
             Known::ETag => {
                 head.headers.remove(Known::ETag);

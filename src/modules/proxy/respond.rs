@@ -103,7 +103,11 @@ fn is_head(loc: &Loc, request: &Request) -> bool {
 /// Reads the client's body as far as it must be read first, and writes the head.
 async fn outgoing(loc: &Loc, to: &Destination, request: &mut Request) -> Result<Outgoing, u16> {
     let body = match &loc.set_body {
-        Some(body) => Some(Body::Full(body.bytes(request))),
+        // Its variables may ask for the body that it replaces.
+        Some(body) => {
+            inlet::read(request).await?;
+            Some(Body::Full(body.bytes(request)))
+        }
         // HTTP/1.0 has no chunks: such a body must be whole before its length is known.
         None => inlet::body(&loc.shared.conf, !loc.http10, request).await?,
     };

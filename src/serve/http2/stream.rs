@@ -109,8 +109,9 @@ async fn answer(
 ) {
     let Response { mut head, mut body } = response;
     let stream = &open.stream;
-    if answer::is_silence(head.status) || head.status == 408 {
-        if head.status == 408 {
+    let late = head.status == 408 && head.line.is_none();
+    if late || answer::is_silence(&head) {
+        if late {
             open.code.set(Code::PROTOCOL_ERROR);
         }
         request.sent.head = head.into();
