@@ -87,8 +87,12 @@ pub fn wait_for_port(port: u16, process: &mut Running) -> bool {
 
 /// A port of 127.0.0.1 that was free a moment ago.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    // Below what the kernel gives to clients, or one of them might have it before the server does; a range for each process.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let base = 10_240 + std::process::id() % 320 * 64;
+    let ports = std::iter::repeat_with(|| base + NEXT.fetch_add(1, Ordering::Relaxed) % 64);
+    let mut ports = ports.take(64).filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// A new directory, removed on drop; its path is short enough for unix sockets in it.
