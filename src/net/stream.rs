@@ -78,13 +78,16 @@ impl Stream {
     }
 
     /// Waits until a stream that is being connected is; the error says why it is not.
-    pub async fn connected(&self) -> io::Result<()> {
-        std::future::poll_fn(|cx| match &*self.io.borrow() {
-            Io::Tcp(stream) => stream.poll_write_ready(cx),
-            Io::Unix(stream) => stream.poll_write_ready(cx),
-        })
-        .await?;
-        let failure = match &*self.io.borrow() {
+    pub async fn connected(&mut self) -> io::Result<()> {
+        const DONE: Interest = Interest::WRITABLE.add(Interest::ERROR);
+        let ready = match self.io.get_mut() {
+            Io::Tcp(stream) => stream.ready(DONE).await?,
+            Io::Unix(stream) => stream.ready(DONE).await?,
+        };
+        if !ready.is_error() && !ready.is_write_closed() {
+            return Ok(());
+        }
+        let failure = match self.io.get_mut() {
             Io::Tcp(stream) => stream.take_error()?,
             Io::Unix(stream) => stream.take_error()?,
         };

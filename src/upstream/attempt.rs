@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::balance::Choice;
 use super::conf::NextUpstream;
@@ -118,26 +118,22 @@ async fn talk<P: Protocol>(
     progress: &mut Progress,
 ) -> Result<Heard, Fault> {
     let conf = &line.shared.conf;
-    let mut message = Message::new(protocol, outgoing);
     let mut connection = match line.pooled {
         Some(connection) => connection,
         None => {
             let bind = conf.bind.as_ref().and_then(|bind| bind.local(request));
             let client = std::rc::Rc::clone(&request.client);
-            let first = if protocol.is_http2() { [&[][..]; 2] } else { message.in_memory() };
-            let (connection, sent) = {
-                let opening = pin!(connect(conf, line.at, bind, line.secure, first));
-                watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
-            };
-            message.advance(sent);
-            progress.bytes = sent as u64;
-            connection
+            let opening = pin!(connect(conf, line.at, bind, line.secure));
+            watched(conf, &client, request.body.is_done(), Stage::Connect, opening).await?
         }
     };
     connection.requests += 1;
     progress.connected = Some(clock::instant());
     progress.sent = true;
     if protocol.is_http2() {
+        if connection.requests == 1 {
+            connection.stream.acknowledge_quickly();
+        }
         let (client, body_done) = (std::rc::Rc::clone(&request.client), request.body.is_done());
         let (head, rest) = {
             let talking = pin!(h2::talk(line.shared, outgoing, request, &mut connection, progress));
@@ -146,8 +142,8 @@ async fn talk<P: Protocol>(
         return Ok((head, rest, connection));
     }
     let mut writer = Writer::new(&connection.stream, conf.send_timeout, Rate::default());
-    let early = send(protocol, message, request, &mut writer).await;
-    progress.bytes += writer.sent;
+    let early = send(protocol, outgoing, request, &mut writer).await;
+    progress.bytes = writer.sent;
     let early = early?;
     let client = std::rc::Rc::clone(&request.client);
     let (mut head, rest) = {
@@ -162,42 +158,10 @@ async fn talk<P: Protocol>(
     Ok((head, rest, connection))
 }
 
-/// A request as a protocol sends it.
-struct Message {
-    head: Bytes,
-    /// None where the client's is sent while it comes.
-    body: Option<Body>,
-}
-
-impl Message {
-    fn new<P: Protocol>(protocol: &P, outgoing: &Outgoing) -> Self {
-        let body = if outgoing.streams() { None } else { Some(protocol.body(outgoing.kept())) };
-        Self { head: outgoing.head.clone(), body }
-    }
-
-    /// All of it, where it need not be read from a file or a client.
-    fn in_memory(&self) -> [&[u8]; 2] {
-        match &self.body {
-            Some(Body::Empty) => [&self.head, &[]],
-            Some(Body::Full(bytes)) => [&self.head, bytes],
-            _ => [&[]; 2],
-        }
-    }
-
-    /// Forgets what was sent.
-    fn advance(&mut self, sent: usize) {
-        let of_head = sent.min(self.head.len());
-        self.head.advance(of_head);
-        if let Some(Body::Full(bytes)) = &mut self.body {
-            bytes.advance(sent - of_head);
-        }
-    }
-}
-
 /// Sends the request; true if the server answered before it had all of it.
 async fn send<P: Protocol>(
     protocol: &P,
-    message: Message,
+    outgoing: &Outgoing,
     request: &mut Request,
     writer: &mut Writer<'_>,
 ) -> Result<bool, Fault> {
@@ -206,18 +170,15 @@ async fn send<P: Protocol>(
         _ => fault,
     };
     let stream = writer.stream;
-    if matches!(message.body, None | Some(Body::File(_))) {
+    if matches!(outgoing.body, None | Some(Body::File(_))) {
         // What takes several writes must not wait for acknowledgements.
         stream.set_nodelay(true);
     }
-    if let Some(body) = message.body {
-        if message.head.is_empty() && body.is_empty() {
-            return Ok(false);
-        }
+    if !outgoing.streams() {
         let sending = async {
-            match body {
-                Body::Empty => writer.send_whole(&message.head).await,
-                body => writer.send(message.head, body, false).await,
+            match protocol.body(outgoing.kept()) {
+                Body::Empty => writer.send_whole(&outgoing.head).await,
+                body => writer.send(outgoing.head.clone(), body, false).await,
             }
         };
         return tokio::select! {
@@ -226,7 +187,7 @@ async fn send<P: Protocol>(
             _ = stream.readable() => Ok(true),
         };
     }
-    writer.push(message.head);
+    writer.push(outgoing.head.clone());
     // The head waits for what is there of the body, not for more.
     if !request.body.has_some() {
         writer.flush().await.map_err(upstream)?;

@@ -1,10 +1,9 @@
 //! Connecting to a server of a group.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Type};
@@ -72,14 +71,13 @@ impl Bind {
     }
 }
 
-/// Opens a connection within `connect_timeout`, and sends what fits of `first` if the server is there at once; says how much.
+/// Opens a connection within `connect_timeout`.
 pub async fn connect(
     conf: &Conf,
     at: &Endpoint,
     bind: Option<Local>,
     secure: Option<&Dial>,
-    first: [&[u8]; 2],
-) -> Result<(Connection, usize), Fault> {
+) -> Result<Connection, Fault> {
     let full =
         |limit| Fault { side: Side::Here, stage: Stage::Connect, cause: Cause::Protocol(counts::not_enough(limit)) };
     let again = |_| {
@@ -88,95 +86,41 @@ pub async fn connect(
     };
     let open = Open::new().or_else(again).map_err(full)?;
     let fault = |error| Fault::upstream(Stage::Connect, Cause::Io(error));
-    let first = if secure.is_none() { first } else { [&[][..]; 2] };
-    let speaks = first.iter().any(|part| !part.is_empty());
-    let mut socket = Socket::connect(conf, at, bind, speaks).map_err(fault)?;
-    let sent = if speaks { socket.send(first).await.map_err(fault)? } else { 0 };
-    let connected = socket.connected;
-    let stream = socket.register().map_err(fault)?;
+    let mut stream = begin(conf, at, bind).map_err(fault)?;
     let limit: Duration = conf.connect_timeout;
-    if !connected {
-        match within(limit, stream.connected()).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(fault(error)),
-            None => return Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
-        }
+    match within(limit, stream.connected()).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => return Err(fault(error)),
+        None => return Err(Fault::upstream(Stage::Connect, Cause::TimedOut)),
     }
     if let Some(secure) = secure {
         // Requests on plain or kept connections have no room for it.
         Box::pin(shake(secure, &stream, at, limit)).await?;
     }
-    Ok((Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open, h2: None }, sent))
+    Ok(Connection { stream: Rc::new(stream), opened: clock::instant(), requests: 0, open, h2: None })
 }
 
-/// A socket on its way to a server, which the event loop does not know yet.
-struct Socket {
-    inner: socket2::Socket,
-    is_unix: bool,
-    connected: bool,
-}
-
-impl Socket {
-    /// Begins to connect; `speaks` says that something is sent as soon as that is done.
-    fn connect(conf: &Conf, at: &Endpoint, bind: Option<Local>, speaks: bool) -> io::Result<Self> {
-        let (is_unix, domain, address) = match at {
-            Endpoint::Unix(path) => (true, Domain::UNIX, SockAddr::unix(path)?),
-            Endpoint::Inet(addr) => (false, Domain::for_address(*addr), SockAddr::from(*addr)),
-        };
-        let inner = socket2::Socket::new_raw(domain, Type::STREAM.nonblocking().cloexec(), None)?;
-        if !is_unix {
-            adjust(&inner, conf, bind)?;
-        }
-        if !is_unix && speaks {
-            // What is sent acknowledges the handshake as well: a packet less, and a server that waits wakes once.
-            inner.set_tcp_quickack(false)?;
-        }
-        let connected = match inner.connect(&address) {
-            Ok(()) => true,
-            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => false,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { inner, is_unix, connected })
+/// Begins to connect.
+fn begin(conf: &Conf, at: &Endpoint, bind: Option<Local>) -> io::Result<Stream> {
+    let (domain, address) = match at {
+        Endpoint::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        Endpoint::Inet(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
+    };
+    let socket = socket2::Socket::new_raw(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+    let is_unix = domain == Domain::UNIX;
+    if !is_unix {
+        adjust(&socket, conf, bind)?;
+        // The request acknowledges the handshake as well: a packet less, and a server that waits wakes once.
+        socket.set_tcp_quickack(false)?;
     }
-
-    /// Sends what it can, which is nothing as long as the server is not there; one on this machine already is.
-    async fn send(&mut self, parts: [&[u8]; 2]) -> io::Result<usize> {
-        // What else connects in this turn does so first: a server that the first of their requests wakes finds them all.
-        yield_turn().await;
-        let sent = match parts {
-            [whole, []] => self.inner.send(whole),
-            parts => self.inner.send_vectored(&parts.map(IoSlice::new)),
-        };
-        match sent {
-            Ok(sent) => {
-                self.connected = true;
-                Ok(sent)
-            }
-            // Where there is a connection, it is sending that fails, and fails again.
-            Err(error) if self.connected || error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) => Err(error),
-        }
+    match socket.connect(&address) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error),
+        _ => {}
     }
-
-    fn register(self) -> io::Result<Stream> {
-        if self.is_unix {
-            return UnixStream::from_std(OwnedFd::from(self.inner).into()).map(Stream::from);
-        }
-        TcpStream::from_std(self.inner.into()).map(Stream::from)
+    if is_unix {
+        return UnixStream::from_std(OwnedFd::from(socket).into()).map(Stream::from);
     }
-}
-
-/// Lets every task run that is ready; unlike the runtime's own, this does not ask the kernel what else is.
-async fn yield_turn() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    TcpStream::from_std(socket.into()).map(Stream::from)
 }
 
 async fn shake(secure: &Dial, stream: &Stream, at: &Endpoint, limit: Duration) -> Result<(), Fault> {
@@ -187,7 +131,10 @@ async fn shake(secure: &Dial, stream: &Stream, at: &Endpoint, limit: Duration) -
         Endpoint::Unix(_) => None,
     };
     let cause = match within(limit, secure.shake(stream, peer)).await {
-        Some(Ok(())) => return Ok(()),
+        Some(Ok(())) => {
+            stream.acknowledge_quickly();
+            return Ok(());
+        }
         Some(Err(Refusal::Io(error))) => Cause::Io(error),
         Some(Err(Refusal::Words(words))) => Cause::Protocol(words),
         None => Cause::TimedOut,

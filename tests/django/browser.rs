@@ -19,7 +19,7 @@ pub(crate) fn log_in(scheme: &str, port: u16, chromedriver: &Path, chromium: &Pa
     browser.write("#id_username", "admin");
     browser.write("#id_password", "admin");
     browser.click("[type=submit]");
-    assert_eq!(browser.run("return document.title"), "Site administration | Django site admin");
+    browser.wait_for_title("Site administration | Django site admin");
     let header = "return getComputedStyle(document.querySelector('#header')).backgroundColor";
     assert_eq!(browser.run(header), "rgb(65, 118, 144)", "the admin's style sheet");
     let sheets = "return [...document.styleSheets].every(sheet => sheet.cssRules.length > 0)";

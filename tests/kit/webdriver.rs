@@ -5,6 +5,7 @@ use super::process::{Running, TempDir, free_port, wait_for_port};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The key under which the protocol names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -60,7 +61,17 @@ impl Browser {
         self.post(&path, &json!({ "text": text }));
     }
 
-    /// Clicks the first element that matches; a page load it starts is waited for by the next command.
+    /// Waits for the page of this title, which a click may have asked a busy application for; panics with what is there instead.
+    pub fn wait_for_title(&self, title: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.run("return document.title") != title {
+            let shown = || self.run("return document.title + '\\n' + document.body.innerText");
+            assert!(Instant::now() < end, "no page \"{title}\", but {}", shown());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Clicks the first element that matches.
     pub fn click(&self, selector: &str) {
         let path = format!("/element/{}/click", self.element(selector));
         self.post(&path, &json!({}));
