@@ -33,6 +33,15 @@ pub enum Io {
     Unix(UnixStream),
 }
 
+/// What comes behind a write.
+#[derive(Clone, Copy, Debug)]
+pub enum Follows {
+    /// A file.
+    File,
+    /// The end of the connection.
+    End,
+}
+
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Self { io: RefCell::new(Io::Tcp(stream)), tls: OnceCell::new(), asked: OnceCell::new() }
@@ -125,12 +134,14 @@ impl Stream {
         }
     }
 
-    /// Writes some of `bytes`, which the kernel may hold back for a moment: a file follows at once.
-    pub fn poll_write_ahead(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes some of `bytes`, which the kernel may hold back for a moment: what `follows` comes at once, and they leave together.
+    pub fn poll_write_ahead(&self, cx: &mut Context<'_>, bytes: &[u8], follows: Follows) -> Poll<io::Result<usize>> {
         /// `MSG_MORE` of send(2), a request to wait that the socket crate has no name for.
         const MORE: i32 = 0x8000;
-        if let Some(tls) = self.tls.get() {
-            return Poll::Ready(tls.write_ahead(bytes));
+        match (self.tls.get(), follows) {
+            (Some(tls), Follows::File) => return Poll::Ready(tls.write_ahead(bytes)),
+            (Some(tls), Follows::End) => return self.raw(cx, |raw| tls.poll_write_last(raw, bytes)),
+            (None, _) => {}
         }
         if let Io::Tcp(stream) = &*self.io.borrow() {
             while std::task::ready!(stream.poll_write_ready(cx)).is_ok() {

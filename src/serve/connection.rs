@@ -274,6 +274,7 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
     let notes = || answer::tell(request);
     writer.notes = Some(&notes);
     writer.heeds_end = !request.upstream.ignores_abort;
+    writer.closes = !request.keep_alive && tunnel.is_none() && core.post_action.is_none();
     let result = match body {
         Body::Empty if !chunked => writer.send_whole(&out).await,
         body => writer.send(out.into(), body, chunked).await,

@@ -13,6 +13,7 @@ use super::inbound::read_part;
 use crate::http::fields::{self, Sink, status_line};
 use crate::http::flow::{Cause, Fault, Side, Stage};
 use crate::http::{Body, Chunk, Head, Headers, Request};
+use crate::net::stream::Follows;
 use crate::net::timer::within;
 use crate::net::{Stream, clock};
 
@@ -110,6 +111,8 @@ pub struct Writer<'a> {
     pub notes: Option<&'a dyn Fn()>,
     /// Whether the peer's end ends the body as well, while it waits for more.
     pub heeds_end: bool,
+    /// Whether the connection ends as soon as all is written.
+    pub closes: bool,
     /// What waits to be written.
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -130,6 +133,7 @@ impl<'a> Writer<'a> {
             trailers: None,
             notes: None,
             heeds_end: false,
+            closes: false,
             queue,
             queued: 0,
             ahead: false,
@@ -152,7 +156,12 @@ impl<'a> Writer<'a> {
         }
         let mut rest = bytes;
         if self.rate.limit == 0 {
-            let write = std::future::poll_fn(|cx| Poll::Ready(self.stream.poll_write(cx, &[IoSlice::new(bytes)])));
+            let write = std::future::poll_fn(|cx| {
+                Poll::Ready(match self.closes {
+                    true => self.stream.poll_write_ahead(cx, bytes, Follows::End),
+                    false => self.stream.poll_write(cx, &[IoSlice::new(bytes)]),
+                })
+            });
             match write.await {
                 Poll::Ready(Ok(n)) => {
                     self.sent += n as u64;
@@ -312,7 +321,7 @@ impl<'a> Writer<'a> {
                     }
                 }
                 let written = match slices.get(..count).unwrap_or_default() {
-                    [one] if ahead => stream.poll_write_ahead(cx, one),
+                    [one] if ahead => stream.poll_write_ahead(cx, one, Follows::File),
                     slices => stream.poll_write(cx, slices),
                 };
                 if written.is_pending() {

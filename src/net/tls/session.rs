@@ -153,6 +153,18 @@ impl Session {
         self.state.borrow_mut().encrypt(&[IoSlice::new(bytes)])
     }
 
+    /// Writes the last bytes of the session, and a goodbye with them.
+    pub fn poll_write_last(&self, raw: &mut Raw<'_, '_, '_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let state = &mut *self.state.borrow_mut();
+        if state.accepted == 0 {
+            state.accepted = state.encrypt(&[IoSlice::new(bytes)])?;
+            if state.accepted == bytes.len() {
+                state.conn.send_close_notify();
+            }
+        }
+        state.poll_written(raw)
+    }
+
     /// Sends up to `len` bytes of `file` from `offset`.
     pub fn poll_send_file(
         &self,
