@@ -84,7 +84,7 @@ pub fn write<S: Sink>(request: &Request, head: &mut Head, out: &mut S, connectio
         }
     }
     if let Some(length) = head.content_length {
-        out.field(b"Content-Length", &[length.to_string().as_bytes()]);
+        out.field(b"Content-Length", &[itoa::Buffer::new().format(length).as_bytes()]);
     }
     let own = head.headers.get(Known::LastModified).is_none();
     match (&head.last_modified_text, head.last_modified.filter(|_| own)) {

@@ -116,6 +116,11 @@ impl Headers {
 
     /// Adds a field at the end.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.more.is_empty() {
+            // Few are alone.
+            self.more.reserve(128);
+            self.items.reserve(8);
+        }
         let (name_at, value_at) = (self.add(name), self.add(value));
         self.items.push(Item { known: Known::of(name), name: name_at, value: value_at });
     }

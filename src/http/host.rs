@@ -31,6 +31,11 @@ pub fn valid(text: &[u8]) -> Option<Host<'_>> {
     let inner = if literal { name.get(1..end - 1)? } else { name };
     let (mut upper, mut dot) = (false, false);
     for &c in inner {
+        // Nearly all names are nothing but these and dots.
+        if matches!(c, b'a'..=b'z' | b'0'..=b'9') {
+            dot = false;
+            continue;
+        }
         let allowed = literal_byte(c) || (c == b'%' && !literal);
         if !allowed || (dot && c == b'.') {
             return None;

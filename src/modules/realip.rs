@@ -13,6 +13,7 @@ use crate::http::forwarded::{self, Real};
 use crate::http::headers::Known;
 use crate::http::variable::variable;
 use crate::http::{Flow, Request, Variable};
+use crate::net::addr;
 use crate::net::cidr::Cidr;
 
 /// `ngx_http_realip_module`.
@@ -110,7 +111,7 @@ impl Conf {
             (Header::ProxyProtocol, Some(header)) => header.source_port,
             _ => port.unwrap_or_default(),
         };
-        request.real = Some(Real { addr: SocketAddr::new(ip, port), text: ip.to_string().into() });
+        request.real = Some(Real { addr: SocketAddr::new(ip, port), text: addr::text(ip).into() });
     }
 }
 

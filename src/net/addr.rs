@@ -128,6 +128,18 @@ pub fn literal(text: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip(host)?, port?))
 }
 
+/// An address as it is printed, which is cheap for those of IPv4.
+pub fn text(ip: IpAddr) -> Vec<u8> {
+    let IpAddr::V4(ip) = ip else { return ip.to_string().into() };
+    let mut out = Vec::with_capacity(15);
+    for octet in ip.octets() {
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+        out.push(b'.');
+    }
+    out.pop();
+    out
+}
+
 impl Url {
     /// Every endpoint that is meant: each address of the host (asking `lookup` for those of a name) with each port.
     pub fn endpoints(

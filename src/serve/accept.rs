@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::{Worker, connection};
 use crate::http::Client;
-use crate::net::addr::Endpoint;
+use crate::net::addr::{self, Endpoint};
 use crate::net::clock;
 use crate::net::counts::{self, Open, Stage};
 use crate::net::{Level, Stream};
@@ -30,9 +30,10 @@ pub enum Listener {
 
 /// Takes connections until the task is aborted.
 pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, at: Endpoint) {
+    let local = Local::new(&at);
     loop {
         match std::future::poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok(accepted) => welcome(&worker, accepted, &at),
+            Ok(accepted) => welcome(&worker, accepted, &local),
             Err(error) if is_transient(&error) => {}
             Err(error) => {
                 let message = format!("accept4() failed ({})", crate::conf::load::os_error(&error));
@@ -45,9 +46,28 @@ pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, at: Endpoint) {
 
 /// Takes the connections that wait to be accepted, before the listener goes.
 pub fn drain(worker: &Rc<Worker>, listener: &Listener, at: &Endpoint) {
-    let mut cx = Context::from_waker(Waker::noop());
+    let (mut cx, local) = (Context::from_waker(Waker::noop()), Local::new(at));
     while let Poll::Ready(Ok(accepted)) = listener.poll_accept(&mut cx) {
-        welcome(worker, accepted, at);
+        welcome(worker, accepted, &local);
+    }
+}
+
+/// Our end of the connections of a listener.
+struct Local<'a> {
+    at: &'a Endpoint,
+    /// As it is printed.
+    text: Bytes,
+    /// The address, where it is that of all of them.
+    addr: Option<SocketAddr>,
+}
+
+impl<'a> Local<'a> {
+    fn new(at: &'a Endpoint) -> Self {
+        let addr = match at {
+            Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
+            _ => None,
+        };
+        Self { at, text: at.to_string().into(), addr }
     }
 }
 
@@ -62,11 +82,7 @@ impl Listener {
     }
 }
 
-fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), at: &Endpoint) {
-    let local = match at {
-        Endpoint::Inet(addr) if !addr.ip().is_unspecified() => Some(*addr),
-        _ => stream.local_addr(),
-    };
+fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), local: &Local<'_>) {
     let open = match Open::new() {
         Ok(open) => open,
         Err(limit) => {
@@ -74,29 +90,26 @@ fn welcome(worker: &Rc<Worker>, (stream, peer): (Stream, Option<SocketAddr>), at
             return worker.table().error_log.write(Level::Alert, None, &counts::not_enough(limit));
         }
     };
-    let client = client((stream, open), peer, local, at);
-    tokio::task::spawn_local(connection::run(Rc::clone(worker), client, at.clone()));
+    let client = client((stream, open), peer, local);
+    // What a task is made of is moved several times before it runs.
+    tokio::task::spawn_local(Box::pin(connection::run(Rc::clone(worker), client, local.at.clone())));
 }
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock)
 }
 
-fn client(
-    (stream, open): (Stream, Open),
-    peer: Option<SocketAddr>,
-    local: Option<SocketAddr>,
-    at: &Endpoint,
-) -> Client {
+fn client((stream, open): (Stream, Open), peer: Option<SocketAddr>, local: &Local<'_>) -> Client {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
-    let peer_text = peer.map_or(Bytes::from_static(b"unix:"), |peer| peer.ip().to_string().into());
+    let peer_text = peer.map_or(Bytes::from_static(b"unix:"), |peer| addr::text(peer.ip()).into());
+    let addr = local.addr.or_else(|| stream.local_addr());
     Client {
         stream: Rc::new(stream),
         input: Default::default(),
         peer,
         peer_text,
-        local,
-        local_text: at.to_string().into(),
+        local: addr,
+        local_text: local.text.clone(),
         proxied: Default::default(),
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
         requests: std::cell::Cell::new(0),

@@ -54,7 +54,9 @@ impl Fields {
             }
         }
         match sent {
-            Sent::Length(length) if self.states_length => field(out, b"Content-Length", length.to_string().as_bytes()),
+            Sent::Length(length) if self.states_length => {
+                field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
+            }
             Sent::Chunked if self.states_coding => field(out, b"Transfer-Encoding", b"chunked"),
             _ => {}
         }

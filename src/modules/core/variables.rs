@@ -1,6 +1,5 @@
 //! The core module's variables: <https://nginx.org/en/docs/http/ngx_http_core_module.html#variables>
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use crate::http::headers::Known;
 use crate::http::variable::variable;
 use crate::http::request::Version;
 use crate::http::{Method, Request, Variable, uri};
-use crate::net::{Level, clock};
+use crate::net::{Level, addr, clock};
 
 /// All rows.
 pub const VARIABLES: &[Variable<Core>] = &[
@@ -56,7 +55,7 @@ pub const VARIABLES: &[Variable<Core>] = &[
         user.is_some_and(|(user, _)| put(out, &user))
     }),
     variable("server_addr", |_, r, _, out| match r.client.local {
-        Some(local) => put(out, local.ip().to_string().as_bytes()),
+        Some(local) => put(out, &addr::text(local.ip())),
         None => put(out, &r.client.local_text),
     }),
     variable("server_port", |_, r, _, out| match r.client.local {
@@ -140,8 +139,7 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 }
 
 fn number(out: &mut Vec<u8>, number: u64) -> bool {
-    // Writing to memory does not fail.
-    write!(out, "{number}").is_ok()
+    put(out, itoa::Buffer::new().format(number).as_bytes())
 }
 
 fn seconds(out: &mut Vec<u8>, time: std::time::Duration) -> bool {
