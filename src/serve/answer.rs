@@ -11,18 +11,14 @@ use crate::net::{Level, Stream};
 use crate::table::{Location, Server};
 use crate::upstream;
 
-/// Whether a status means that nothing is sent: the connection ends, or the client is gone. Upstream servers may use any.
-pub fn is_silence(head: &Head) -> bool {
-    matches!(head.status, 444 | 499) && head.line.is_none()
-}
-
 /// Takes away what responses of this status, or to this method, do not have.
 pub fn trim(request: &Request, head: &mut Head, body: &mut Body) {
     // HTTP/2 keeps them from an upstream's response, too: clients refuse a length.
     if head.status == 204 && (head.line.is_none() || request.version >= Version::HTTP_20) {
         (head.content_type, head.content_length) = (None, None);
     }
-    let bodiless = request.method == Method::Head || matches!(head.status, 204 | 304);
+    let bodiless =
+        request.method == Method::Head || (request.version > Version::HTTP_09 && matches!(head.status, 204 | 304));
     if bodiless && !matches!(body, Body::Tunnel(_)) {
         *body = Body::Empty;
     }

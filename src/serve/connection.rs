@@ -237,7 +237,7 @@ fn refuse(
 /// Writes a response and logs the request; true if the connection can be used again.
 async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
-    if answer::is_silence(&head) || request.body.lost {
+    if head.silent || request.body.lost {
         request.keep_alive = false;
         request.sent.head = http::Head { status: head.status, ..http::Head::default() }.into();
         location.loc.log(request);
