@@ -212,6 +212,44 @@ fn shows_the_table(program: &Path, differs: &str) {
 }
 
 #[test]
+fn the_log_tells_what_came_with_the_head_from_what_came_later() {
+    const LONGER: &str = "upstream sent more data than specified in \"Content-Length\" header";
+    let at_once: Act = |s| say(s, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef");
+    let later: Act = |s| {
+        say(s, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na");
+        thread::sleep(Duration::from_millis(200));
+        say(s, "bcdef");
+    };
+    let chunked: Act = |s| {
+        say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        thread::sleep(Duration::from_millis(200));
+        say(s, "3\r\nabc\r\n0\r\n\r\ndef");
+    };
+    const AFTER: &str = "upstream sent data after final chunk";
+    let (head, body) = ("reading response header from upstream", "reading upstream");
+    let rows = [
+        (at_once, "on", LONGER, body),
+        (at_once, "off", LONGER, head),
+        (later, "on", LONGER, body),
+        (later, "off", LONGER, body),
+        (chunked, "on", AFTER, body),
+        (chunked, "off", AFTER, body),
+    ];
+    for program in [Some(nginx_rs()), kit::reference::nginx()].into_iter().flatten() {
+        for (row, (act, buffering, what, doing)) in rows.iter().enumerate() {
+            let upstream = Upstream::start(*act);
+            let location =
+                format!("location / {{ proxy_pass http://127.0.0.1:{}; proxy_buffering {buffering}; }}", upstream.port);
+            let (dir, server) = front_of(&program, "longer", "", &location);
+            seen(server.port, "GET / HTTP/1.0\r\n\r\n");
+            server.quit();
+            let log = std::fs::read_to_string(dir.path().join("error.log")).expect("a log");
+            assert!(log.contains(&format!("{what} while {doing}, client")), "{} row {row}\n{log}", program.display());
+        }
+    }
+}
+
+#[test]
 fn what_may_be_repeated_goes_to_the_next_server_and_nothing_else_does() {
     let before_any_byte: [(&str, Act); 3] = [("closes", |_| {}), ("resets", |s| reset(s)), ("stalls", stall)];
     for (name, act) in before_any_byte {

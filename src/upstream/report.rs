@@ -39,8 +39,8 @@ pub fn body(fault: &Fault) -> String {
         Cause::Io(error) => format!("recv() failed ({})", os_error(error)),
         _ => fault.to_string(),
     };
-    let upgraded = matches!(fault.stage, Stage::Upgraded);
-    format!("{text} while {}", stage(if upgraded { Stage::Upgraded } else { Stage::Body }))
+    let own = matches!(fault.stage, Stage::Upgraded | Stage::Head);
+    format!("{text} while {}", stage(if own { fault.stage } else { Stage::Body }))
 }
 
 /// Writes a fault to the error log.
