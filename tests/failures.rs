@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
@@ -246,6 +246,23 @@ fn the_log_tells_what_came_with_the_head_from_what_came_later() {
             let log = std::fs::read_to_string(dir.path().join("error.log")).expect("a log");
             assert!(log.contains(&format!("{what} while {doing}, client")), "{} row {row}\n{log}", program.display());
         }
+    }
+}
+
+#[test]
+fn a_reply_before_the_end_of_its_request_ends_the_connection() {
+    for program in [Some(nginx_rs()), kit::reference::nginx()].into_iter().flatten() {
+        let upstream = Upstream::start(|s| {
+            say(s, "HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno");
+            stall(s);
+        });
+        let pass = format!("proxy_pass http://127.0.0.1:{};", upstream.port);
+        let locations = format!("location / {{ {pass} proxy_request_buffering off; }}");
+        let (_dir, server) = front_of(&program, "early", "", &locations);
+        let asked = Instant::now();
+        let seen = seen(server.port, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+        assert_eq!(seen, Some((413, "no".to_owned())), "{}", program.display());
+        assert!(asked.elapsed() < Duration::from_secs(4), "{} waits for the rest", program.display());
     }
 }
 

@@ -301,7 +301,9 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         answer::report(request, fault, &stream, core.reset_timedout_connection);
     }
     answer::tell(request);
-    let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
+    // A reply that came before all of the request it belongs to ends the connection, whatever its head said.
+    let kept = result.is_ok() && request.keep_alive && !request.body.is_under_way();
+    let drained = kept && drain(request, core).await;
     answer::log(request, server, location).await;
     drained
 }
