@@ -200,12 +200,16 @@ fn refuse(
     refusal: Refusal,
     started: std::time::Instant,
 ) -> Option<build::Built> {
-    let blank = head.bytes.is_empty();
+    let refusal = match refusal {
+        Refusal::Gone { log } if head.bytes.is_empty() => return idle(client, listen, log.as_deref()?),
+        Refusal::Status(408, log) if head.bytes.is_empty() => return idle(client, listen, &log),
+        refusal => refusal,
+    };
     let (mut request, server) = build::refused(client, listen, head, started);
     match refusal {
         Refusal::Gone { log } => {
             if let Some(log) = log {
-                request.log(Level::Info, log);
+                request.log(Level::Info, &log);
                 request.error_status = 400;
                 server.root.loc.log(&request);
             }
@@ -220,10 +224,8 @@ fn refuse(
         }
         Refusal::Status(408, log) => {
             request.log(Level::Info, &log);
-            if !blank {
-                request.error_status = 408;
-                server.root.loc.log(&request);
-            }
+            request.error_status = 408;
+            server.root.loc.log(&request);
             None
         }
         Refusal::Status(status, log) => {
@@ -232,6 +234,20 @@ fn refuse(
             Some((request, server, Some(status)))
         }
     }
+}
+
+/// Tells the log how a connection ended on which no request had begun.
+fn idle(client: &Client, listen: &Listen, what: &str) -> Option<build::Built> {
+    let log = &listen.default.root.loc.core.error_log;
+    if log.takes(Level::Info) {
+        let peer = String::from_utf8_lossy(&client.peer_text);
+        let text = match what.ends_with(head::WAITING) {
+            true => format!("{what}, client: {peer}, server: {}", listen.addr),
+            false => format!("client {peer} {what}"),
+        };
+        log.write(Level::Info, Some(client.number), &text);
+    }
+    None
 }
 
 /// Writes a response and logs the request; true if the connection can be used again.

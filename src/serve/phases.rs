@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::errors;
+use crate::http::attempts::SENDING;
 use crate::http::pause::pause;
 use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target};
 use crate::net::Level;
@@ -109,7 +110,9 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
-    request.upstream.doing = "";
+    if request.upstream.doing != SENDING {
+        request.upstream.doing = "";
+    }
     if let Some(status) = response.head.refused {
         request.carried.headers = response.head.headers;
         return Err(status);

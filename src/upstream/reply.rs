@@ -89,6 +89,7 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
     };
     let least = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX).clamp(1024, room);
     let sizes = Sizes { room, least };
+    end.attempts.passing.set(!buffered);
     Body::Stream(Box::new(Stream {
         end,
         buf: rest,
@@ -99,6 +100,7 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         pace,
         flush,
         stage,
+        waited: false,
         done: false,
         limits,
         hidden: conf.pass_trailers.then(|| Arc::clone(&shared.hidden)),
@@ -196,6 +198,8 @@ struct Stream {
     flush: Flush,
     /// What the log says is being done: without buffering, what came with the head still counts as the head's.
     stage: Stage,
+    /// Whether more was waited for.
+    waited: bool,
     done: bool,
     /// What may be held for a client that is slower than the upstream; nothing without buffering.
     limits: Option<Arc<Limits>>,
@@ -428,6 +432,9 @@ impl Stream {
         match connection.stream.poll_read(cx, &mut self.buf, room) {
             Poll::Ready(read) => {
                 self.limit.clear();
+                if std::mem::take(&mut self.waited) {
+                    self.end.attempts.passing.set(false);
+                }
                 let bytes = read.as_ref().map_or(0, |&bytes| bytes as u64);
                 self.pace.read += bytes;
                 self.stage = Stage::Body;
@@ -442,7 +449,7 @@ impl Stream {
                     false => fault(Cause::Io(error)),
                 }));
             }
-            Poll::Pending => {}
+            Poll::Pending => self.waited = true,
         }
         self.limit.poll_over(cx, self.timeout).map(|()| Err(fault(Cause::TimedOut)))
     }
