@@ -262,9 +262,13 @@ fn a_body_that_is_thrown_away_is_not_counted() {
 #[test]
 fn the_log_tells_what_the_client_did_when() {
     let silent = Upstream::start(|_| std::thread::sleep(Duration::from_millis(600)));
-    let locations =
-        "client_header_timeout 300ms; location /silent { proxy_pass http://@0; } location / { return 200 x; }";
-    let front = Front::start("stages", &[&silent], "", locations);
+    let stalls = Upstream::start(|stream| {
+        say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        thread::sleep(Duration::from_millis(600));
+    });
+    let locations = "client_header_timeout 300ms; location /passed { proxy_pass http://@1; proxy_buffering off; } \
+                     location /silent { proxy_pass http://@0; } location / { return 200 x; }";
+    let front = Front::start("stages", &[&silent, &stalls], "", locations);
     let reset = |request: &str| {
         let stream = front.send(request);
         std::thread::sleep(Duration::from_millis(100));
@@ -283,6 +287,8 @@ fn the_log_tells_what_the_client_did_when() {
     logged(
         "upstream connection is closed too (104: Connection reset by peer) while sending request to upstream, client: ",
     );
+    reset("GET /passed HTTP/1.1\r\nHost: a\r\n\r\n");
+    logged("upstream connection is closed too (104: Connection reset by peer) while sending to client, client: ");
     let waits = (front.send(""), front.send("GET / HT"), front.send("GET / HTTP/1.1\r\nHo"));
     for part in ["waiting for request", "reading client request line", "reading client request headers"] {
         logged(&format!("client timed out (110: Connection timed out) while {part}, client: "));
