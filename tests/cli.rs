@@ -118,6 +118,36 @@ fn a_bare_site_file_is_a_configuration() {
 }
 
 #[test]
+fn devices_and_pipes_are_not_read_without_end() {
+    let (dir, path) = prefix("devices", "events {}\ninclude /dev/full;\n");
+    let test = |conf: &str| run(&["-t", "-p", &path, "-c", conf, "-e", "stderr"]);
+    assert_eq!(test("nginx.conf").status.code(), Some(0), "an empty file, as in nginx");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for conf in ["/dev/full", "/dev/zero", "/dev/null", "fifo"] {
+        let output = test(conf);
+        let want = "nginx: [emerg] no \"events\" section in configuration\n";
+        assert!(stderr(&output).starts_with(want), "{conf}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let certificate = "http { server { listen 1 ssl; ssl_certificate /dev/full; ssl_certificate_key /dev/full; } }";
+    let pid = format!("pid {};", fifo.display());
+    for (conf, want) in [(certificate, "cannot load certificate \"/dev/full\""), (pid.as_str(), "")] {
+        std::fs::write(dir.path().join("nginx.conf"), format!("events {{}} {conf}")).expect("a file");
+        let output = test("nginx.conf");
+        assert!(stderr(&output).contains(want), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(i32::from(!want.is_empty())), "{}", stderr(&output));
+    }
+    let writer = fifo.clone();
+    std::thread::spawn(move || std::fs::write(writer, "events {}"));
+    let made = (0..50).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        test("fifo").status.code() == Some(0)
+    });
+    assert!(made, "a pipe may hold a configuration");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = run(&["-t", "-c", "/nowhere/nginx.conf", "-e", "stderr"]);
     let want = "nginx: [emerg] open() \"/nowhere/nginx.conf\" failed (2: No such file or directory)\n";

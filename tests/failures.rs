@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::process::{TempDir, free_port, until};
 use kit::server::{Server, nginx_rs};
@@ -209,6 +209,61 @@ fn shows_the_table(program: &Path, differs: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let refused = seen(server.port, "GET /refused/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(refused, Some((502, "page".to_owned())));
+}
+
+#[test]
+fn the_log_tells_what_came_with_the_head_from_what_came_later() {
+    const LONGER: &str = "upstream sent more data than specified in \"Content-Length\" header";
+    let at_once: Act = |s| say(s, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef");
+    let later: Act = |s| {
+        say(s, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na");
+        thread::sleep(Duration::from_millis(200));
+        say(s, "bcdef");
+    };
+    let chunked: Act = |s| {
+        say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        thread::sleep(Duration::from_millis(200));
+        say(s, "3\r\nabc\r\n0\r\n\r\ndef");
+    };
+    const AFTER: &str = "upstream sent data after final chunk";
+    let (head, body) = ("reading response header from upstream", "reading upstream");
+    let rows = [
+        (at_once, "on", LONGER, body),
+        (at_once, "off", LONGER, head),
+        (later, "on", LONGER, body),
+        (later, "off", LONGER, body),
+        (chunked, "on", AFTER, body),
+        (chunked, "off", AFTER, body),
+    ];
+    for program in [Some(nginx_rs()), kit::reference::nginx()].into_iter().flatten() {
+        for (row, (act, buffering, what, doing)) in rows.iter().enumerate() {
+            let upstream = Upstream::start(*act);
+            let location =
+                format!("location / {{ proxy_pass http://127.0.0.1:{}; proxy_buffering {buffering}; }}", upstream.port);
+            let (dir, server) = front_of(&program, "longer", "", &location);
+            seen(server.port, "GET / HTTP/1.0\r\n\r\n");
+            server.quit();
+            let log = std::fs::read_to_string(dir.path().join("error.log")).expect("a log");
+            assert!(log.contains(&format!("{what} while {doing}, client")), "{} row {row}\n{log}", program.display());
+        }
+    }
+}
+
+#[test]
+fn a_reply_before_the_end_of_its_request_ends_the_connection() {
+    for program in [Some(nginx_rs()), kit::reference::nginx()].into_iter().flatten() {
+        let upstream = Upstream::start(|s| {
+            say(s, "HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno");
+            stall(s);
+        });
+        let pass = format!("proxy_pass http://127.0.0.1:{};", upstream.port);
+        let locations = format!("location / {{ {pass} proxy_request_buffering off; }}");
+        let (_dir, server) = front_of(&program, "early", "", &locations);
+        let asked = Instant::now();
+        let seen = seen(server.port, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+        assert_eq!(seen, Some((413, "no".to_owned())), "{}", program.display());
+        assert!(asked.elapsed() < Duration::from_secs(4), "{} waits for the rest", program.display());
+    }
 }
 
 #[test]

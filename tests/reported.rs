@@ -65,7 +65,7 @@ impl Front {
     /// The lines of the error log about requests, from the level to the context.
     fn errors(&self) -> Vec<String> {
         let text = self.text("error.log");
-        let lines = text.lines().filter(|line| line.contains(", client: "));
+        let lines = text.lines().filter(|line| line.contains(", client: ") && !line.contains(" waiting for request"));
         let cut = |line: &str| {
             let level = line.split(' ').nth(2).unwrap_or_default().to_owned();
             let message =
@@ -257,4 +257,53 @@ fn a_body_that_is_thrown_away_is_not_counted() {
         front.ask(&request(fields, body));
         assert_eq!(front.access(n + 1).last(), Some(&request(fields, "").len().to_string()));
     }
+}
+
+#[test]
+fn the_log_tells_what_the_client_did_when() {
+    let silent = Upstream::start(|_| std::thread::sleep(Duration::from_millis(600)));
+    let stalls = Upstream::start(|stream| {
+        say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        thread::sleep(Duration::from_millis(600));
+    });
+    let locations = "client_header_timeout 300ms; location /passed { proxy_pass http://@1; proxy_buffering off; } \
+                     location /silent { proxy_pass http://@0; } location / { return 200 x; }";
+    let front = Front::start("stages", &[&silent, &stalls], "", locations);
+    let reset = |request: &str| {
+        let stream = front.send(request);
+        std::thread::sleep(Duration::from_millis(100));
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+    };
+    let logged = |what: &str| wait(|| front.text("error.log").contains(what));
+    reset("");
+    logged(
+        "recv() failed (104: Connection reset by peer) while waiting for request, client: 127.0.0.1, server: 127.0.0.1:",
+    );
+    reset("GET / HT");
+    logged("recv() failed (104: Connection reset by peer) while reading client request line, client: ");
+    reset("GET / HTTP/1.1\r\nHo");
+    logged("recv() failed (104: Connection reset by peer) while reading client request headers, client: ");
+    reset("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
+    logged(
+        "upstream connection is closed too (104: Connection reset by peer) while sending request to upstream, client: ",
+    );
+    reset("GET /passed HTTP/1.1\r\nHost: a\r\n\r\n");
+    logged("upstream connection is closed too (104: Connection reset by peer) while sending to client, client: ");
+    let waits = (front.send(""), front.send("GET / HT"), front.send("GET / HTTP/1.1\r\nHo"));
+    for part in ["waiting for request", "reading client request line", "reading client request headers"] {
+        logged(&format!("client timed out (110: Connection timed out) while {part}, client: "));
+    }
+    drop(waits);
+    drop(front.send(""));
+    logged("client closed connection while waiting for request, client: 127.0.0.1, server: 127.0.0.1:");
+    let mut kept = front.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    kept.read_exact(&mut [0; 15]).expect("an answer");
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"\r\n\r\nx") {
+        let mut byte = [0];
+        kept.read_exact(&mut byte).expect("the rest");
+        rest.push(byte[0]);
+    }
+    drop(kept);
+    logged("client 127.0.0.1 closed keepalive connection\n");
 }

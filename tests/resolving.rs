@@ -6,7 +6,7 @@
 mod kit;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -216,4 +216,47 @@ fn a_zone_of_sessions_that_is_full_forgets_the_oldest_and_says_so() {
         assert_eq!(get(server.port, &format!("/?s={number}")).expect("a response").text(), "2");
     }
     assert!(until(Duration::from_secs(5), || told().then_some(())).is_some());
+}
+
+#[test]
+fn the_main_log_tells_what_is_wrong_with_a_name_server() {
+    let (garbage, refuses) = (UdpSocket::bind("127.0.0.1:0").expect("a port"), free_port());
+    let asked = garbage.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = garbage.recv_from(&mut query) {
+            // It sends the question back.
+            let _ = garbage.send_to(&query[..length], from);
+        }
+    });
+    let (dir, port) = (TempDir::new("main-log"), free_port());
+    let site = dir.path().join("nginx.conf");
+    let location = |name: &str, at: u16| {
+        format!(
+            "location /{name} {{ resolver 127.0.0.1:{at} ipv6=off; resolver_timeout 300ms; set $name {name}.test; \
+             proxy_pass http://$name; }}"
+        )
+    };
+    let text = format!(
+        "events {{}} error_log {0}/main.log; http {{ server {{ listen 127.0.0.1:{port}; access_log off; \
+         error_log {0}/own.log; {1} {2} }} }}",
+        dir.path().display(),
+        location("garbage", asked),
+        location("refuses", refuses),
+    );
+    std::fs::write(&site, text).expect("a writable prefix");
+    let server = Server::start(&nginx_rs(), &site, dir.path(), port);
+    for path in ["/garbage", "/refuses"] {
+        assert_eq!(get(server.port, path).expect("a response").status, 502);
+    }
+    server.quit();
+    let log = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("a log");
+    let (main, own) = (log("main.log"), log("own.log"));
+    assert!(main.contains(": invalid UDP DNS response ") && main.contains(" fl:0100\n"), "{main}");
+    let refused = format!("recv() failed (111: Connection refused) while resolving, resolver: 127.0.0.1:{refuses}\n");
+    assert!(main.contains(&refused), "{main}");
+    assert!(
+        !own.contains("DNS") && own.contains("garbage.test could not be resolved (110: Operation timed out)"),
+        "{own}"
+    );
 }

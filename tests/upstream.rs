@@ -199,6 +199,21 @@ fn what_has_no_head_is_passed_on_as_it_is() {
 }
 
 #[test]
+fn an_upgrade_nobody_asked_for_is_a_reply_like_others() {
+    let upstream = Upstream::start(|_| b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\nbehind".to_vec());
+    for buffering in ["on", "off"] {
+        let location = format!("proxy_buffering {buffering};");
+        let (_dir, server) = front("unasked", &format!("{};", at(&upstream)), &location);
+        let mut client = Connection::open(server.port).expect("a connection");
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+        let head = client.read_head().expect("a head");
+        assert_eq!((head.status, head.header("Connection"), head.header("Upgrade")), (101, Some("upgrade"), Some("x")));
+        assert_eq!(client.take(6).expect("what came behind"), b"behind", "buffering {buffering}");
+        assert!(client.closed_within(Duration::from_secs(5)), "where it ends nobody can tell otherwise");
+    }
+}
+
+#[test]
 fn a_head_larger_than_its_buffer_is_refused() {
     let upstream = Upstream::start(|_| [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'x'; 9000], b"\r\n\r\n"].concat());
     let (dir, server) = front("large-head", &format!("{};", at(&upstream)), "proxy_buffer_size 8k;");

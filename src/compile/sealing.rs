@@ -70,6 +70,7 @@ pub fn seal(blocks: Blocks, env: &mut Env, input: &Input) -> Result<Table, Vec<D
     match (listens, error_log) {
         (Ok(listens), Ok(error_log)) if problems.is_empty() => {
             let (zones, temp_paths) = (std::mem::take(&mut env.zones), std::mem::take(&mut env.temp_paths));
+            upstreams.resolvers.iter().for_each(|(_, resolver)| resolver.log_to(error_log.clone()));
             let (process, transparent) = (blocks.main.process, env.transparent);
             Ok(Table { process, error_log, listens, upstreams, logs, tls, zones, temp_paths, transparent })
         }

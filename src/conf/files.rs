@@ -8,6 +8,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long whoever writes to a pipe is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What compiling asks of the world around it.
 pub trait Files: Send + Sync {
@@ -50,7 +54,7 @@ impl Files for Disk {
         if let Some(known) = self.answers().read.get(path) {
             return known.clone().map_err(io::Error::from_raw_os_error);
         }
-        let read = std::fs::read(path).map(Arc::from);
+        let read = super::read::read(path, PATIENCE).map(Arc::from);
         let kept = read.as_ref().map(Arc::clone).map_err(|error| error.raw_os_error().unwrap_or_default());
         self.answers().read.insert(path.to_owned(), kept);
         read

@@ -110,7 +110,13 @@ pub struct Loaded {
 pub fn load(files: &dyn Files, path: &Path, conf_prefix: &Path) -> Loaded {
     let mut loader = Loader { files, conf_prefix, loaded: Loaded::default(), open: Vec::new() };
     match files.read(path) {
+        Ok(bytes) if bytes.is_empty() => {
+            // A device, a pipe that nobody writes to, or a file that was not written yet.
+            let problem = "no \"events\" section in configuration".to_owned();
+            loader.loaded.diags.push(Diag::general(problem, None));
+        }
         Ok(bytes) => loader.loaded.items = loader.file(path, &bytes, None),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => loader.loaded.diags.push(unreadable(path, &error)),
         Err(error) => loader.loaded.diags.push(Diag::general(cannot_open(path, &error), None)),
     }
     loader.loaded
@@ -126,6 +132,12 @@ pub fn load_text(name: &str, bytes: &[u8], files: &dyn Files, conf_prefix: &Path
 /// nginx's sentence for a file that does not open.
 pub fn cannot_open(path: &Path, error: &io::Error) -> String {
     format!("open() \"{}\" failed ({})", path.display(), os_error(error))
+}
+
+/// The same for a directory, which opens but does not read.
+fn unreadable(path: &Path, error: &io::Error) -> Diag {
+    let problem = format!("pread() \"{}\" failed ({})", path.display(), os_error(error));
+    Diag { level: Level::Crit, ..Diag::general(problem, None) }
 }
 
 /// An operating-system error as nginx prints it: `2: No such file or directory`.
@@ -199,9 +211,8 @@ impl Loader<'_> {
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                        let problem = format!("pread() \"{}\" failed ({})", path.display(), os_error(&error));
-                        let diag = Diag::general(problem, Some(at.name.span));
-                        self.loaded.diags.push(Diag { level: Level::Crit, ..diag });
+                        let diag = unreadable(&path, &error);
+                        self.loaded.diags.push(Diag { caret: Some(at.name.span), ..diag });
                         continue;
                     }
                     Err(error) => cannot_open(&path, &error),

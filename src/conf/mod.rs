@@ -9,6 +9,7 @@ pub mod hash;
 pub mod inherit;
 pub mod load;
 pub mod names;
+pub mod read;
 pub mod units;
 pub mod zones;
 

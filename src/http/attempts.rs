@@ -1,6 +1,6 @@
 //! What upstream servers did with a request: <https://nginx.org/en/docs/http/ngx_http_upstream_module.html#variables>
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Attempt {
 pub struct Attempts {
     list: RefCell<Vec<Attempt>>,
     notes: RefCell<Vec<(Level, String)>>,
+    /// Whether the reply is passed on without buffers and nothing was waited for since its head.
+    pub passing: Cell<bool>,
     /// The fields behind the last reply's body.
     pub trailers: RefCell<Headers>,
 }

@@ -63,8 +63,8 @@ pub struct ErrorPage {
     pub overwrite: Option<u16>,
     /// A path, a URL or a named location.
     pub uri: Value,
-    /// Arguments of a literal path.
-    pub args: Bytes,
+    /// What a literal path has behind its `?`.
+    pub args: Option<Bytes>,
 }
 
 /// What `server_tokens` says.

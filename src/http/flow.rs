@@ -29,8 +29,8 @@ pub enum Target {
     Uri {
         /// The new path.
         uri: Vec<u8>,
-        /// The new arguments.
-        args: Vec<u8>,
+        /// The new arguments; without any, `$args` has no value.
+        args: Option<Vec<u8>>,
     },
     /// In a named location; the name has its `@`.
     Named(Bytes),

@@ -36,7 +36,7 @@ known! {
     IfNoneMatch = b"if-none-match", IfRange = b"if-range", IfUnmodifiedSince = b"if-unmodified-since",
     KeepAlive = b"keep-alive", LastModified = b"last-modified", Link = b"link", Location = b"location",
     ProxyConnection = b"proxy-connection", Range = b"range", Referer = b"referer", Refresh = b"refresh",
-    Server = b"server", SetCookie = b"set-cookie", Te = b"te", Trailer = b"trailer",
+    Server = b"server", SetCookie = b"set-cookie", Status = b"status", Te = b"te", Trailer = b"trailer",
     TransferEncoding = b"transfer-encoding", Upgrade = b"upgrade", UserAgent = b"user-agent", Vary = b"vary",
     Via = b"via", WwwAuthenticate = b"www-authenticate", XAccelBuffering = b"x-accel-buffering",
     XAccelCharset = b"x-accel-charset", XAccelExpires = b"x-accel-expires",

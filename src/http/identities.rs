@@ -89,7 +89,7 @@ struct Disk<'a>(&'a Path);
 
 impl Reads for Disk<'_> {
     fn read(&self, path: &Path) -> io::Result<Arc<[u8]>> {
-        Ok(std::fs::read(path)?.into())
+        Ok(crate::conf::read::read(path, std::time::Duration::ZERO)?.into())
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {

@@ -152,6 +152,8 @@ pub struct Request {
     pub uri: Bytes,
     /// What stands behind the `?`.
     pub args: Bytes,
+    /// Whether they have a value though they are empty.
+    pub has_args: bool,
     /// Whether path and arguments still are what the target says: nothing rewrote them.
     pub is_target: bool,
     /// Whether the path is, byte for byte, what came.
@@ -194,6 +196,8 @@ pub struct Request {
     pub changes_left: u8,
     /// `limit_rate` as set by `$limit_rate` or `X-Accel-Limit-Rate`, in bytes a second.
     pub limit_rate: Option<u64>,
+    /// The charset that an upstream wants instead of any other (`X-Accel-Charset`).
+    pub charset: Option<Bytes>,
     /// What the upstream did.
     pub upstream: Upstream,
     /// Fields that an earlier response leaves to the one that is sent: `X-Accel-Redirect`, `WWW-Authenticate`.
@@ -308,9 +312,15 @@ impl Request {
     }
 
     /// Moves to another URI, as an internal redirect does.
-    pub fn set_uri(&mut self, uri: impl Into<Bytes>, args: impl Into<Bytes>) {
-        (self.uri, self.args, self.plain) = (uri.into(), args.into(), false);
+    pub fn set_uri(&mut self, uri: impl Into<Bytes>, args: Option<impl Into<Bytes>>) {
+        self.has_args = args.is_some();
+        (self.uri, self.args, self.plain) = (uri.into(), args.map_or_else(Bytes::new, Into::into), false);
         self.is_target = false;
+    }
+
+    /// The arguments, where they have a value.
+    pub fn args(&self) -> Option<Vec<u8>> {
+        (self.has_args || !self.args.is_empty()).then(|| self.args.to_vec())
     }
 
     /// Seconds since 1970 when the request is looked at, with its fraction.

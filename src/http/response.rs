@@ -20,8 +20,6 @@ pub struct Head {
     pub content_type: Option<Bytes>,
     /// The charset to add to `Content-Type`.
     pub charset: Option<Bytes>,
-    /// The charset that an upstream wants instead of any other (`X-Accel-Charset`).
-    pub override_charset: Option<Bytes>,
     /// `Content-Length` in bytes, where it is known.
     pub content_length: Option<u64>,
     /// `Last-Modified` in seconds since 1970.
@@ -40,6 +38,8 @@ pub struct Head {
     pub single_range: bool,
     /// Everything else, in order.
     pub headers: Headers,
+    /// Whether nothing of it is sent: the connection ends without an answer.
+    pub silent: bool,
     /// Set by a filter that refuses the response: the page for this status is sent instead, with what is left of
     /// `headers`.
     pub refused: Option<u16>,

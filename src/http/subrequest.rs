@@ -53,6 +53,7 @@ impl Request {
             target: Bytes::new(),
             uri: Bytes::new(),
             args: Bytes::new(),
+            has_args: false,
             is_target: true,
             plain: false,
             headers: Headers::default(),
@@ -75,6 +76,7 @@ impl Request {
             uri_after_alias: false,
             changes_left: CHANGES,
             limit_rate: None,
+            charset: None,
             upstream: Upstream::default(),
             carried: Head::default(),
             marks: super::marks::Marks::default(),
@@ -109,7 +111,7 @@ impl Request {
         child.internal = true;
         child.vars = self.vars.lend();
         child.marks = std::mem::take(&mut self.marks);
-        child.set_uri(uri, args);
+        child.set_uri(uri, Some(args).filter(|args| !args.is_empty()));
         let response = server.serve(&mut child).await;
         Ok((child, response))
     }

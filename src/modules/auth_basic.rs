@@ -6,11 +6,12 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::load::cannot_open;
-use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, on};
+use crate::conf::{Args, Contexts, Diag, Directive, Field, Problem, on, read};
 use crate::http::{Flow, Request, Value, basic, password};
 use crate::net::Level;
 
@@ -54,7 +55,7 @@ impl super::Module for Module {
             return refuse(request, &realm);
         };
         let path = conf.prefix.join(OsStr::from_bytes(&users.get(request)));
-        let file = match std::fs::read(&path) {
+        let file = match read::read(&path, Duration::ZERO) {
             Ok(file) => file,
             Err(error) => {
                 let (level, status) = match error.kind() {

@@ -91,7 +91,7 @@ fn find(names: &[Value], request: &Request) -> Flow {
 }
 
 fn jump(uri: Vec<u8>, request: &Request) -> Flow {
-    Flow::Jump(Target::Uri { uri, args: request.args.to_vec() })
+    Flow::Jump(Target::Uri { uri, args: request.args() })
 }
 
 /// Tells a directory that lacks an index from none at all; `path` is the file that was not found in it.

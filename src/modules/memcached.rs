@@ -182,7 +182,7 @@ impl Decode for Item {
         let Some(end) = self.end.strip_prefix(&buf[..]) else {
             buf.clear();
             self.end = &[];
-            return Ok(Decoded::Note(Level::Error, "memcached sent invalid trailer while reading upstream".to_owned()));
+            return Ok(Decoded::Note(Level::Error, "memcached sent invalid trailer".to_owned()));
         };
         buf.clear();
         self.end = end;

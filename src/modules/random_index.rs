@@ -44,7 +44,7 @@ impl super::Module for Module {
         let chosen = usize::try_from(clock::random()).unwrap_or_default().checked_rem(names.len());
         match chosen.and_then(|chosen| names.get(chosen)) {
             Some(name) => {
-                Flow::Jump(Target::Uri { uri: [&request.uri[..], name].concat(), args: request.args.to_vec() })
+                Flow::Jump(Target::Uri { uri: [&request.uri[..], name].concat(), args: request.args() })
             }
             None => Flow::Next,
         }

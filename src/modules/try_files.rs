@@ -104,7 +104,7 @@ impl Tries {
                     return Flow::Jump(Target::Named(target));
                 }
                 let (path, args) = uri::split_args(&target);
-                Flow::Jump(Target::Uri { uri: path.to_vec(), args: args.to_vec() })
+                Flow::Jump(Target::Uri { uri: path.to_vec(), args: Some(args.to_vec()) })
             }
         }
     }

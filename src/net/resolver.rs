@@ -7,9 +7,10 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,8 +18,9 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
-use super::clock;
+use super::{ErrorLog, Level, clock};
 
+mod objection;
 pub mod service;
 
 /// How long a failure holds where nothing is said.
@@ -81,6 +83,7 @@ pub type Addresses = Arc<[IpAddr]>;
 pub struct Resolver {
     settings: Settings,
     turn: AtomicUsize,
+    log: OnceLock<ErrorLog>,
     known: Mutex<HashMap<String, Arc<OnceCell<Known>>>>,
 }
 
@@ -93,7 +96,13 @@ struct Known {
 impl Resolver {
     /// A resolver that knows nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, turn: AtomicUsize::new(0), known: Mutex::default() }
+        Self { settings, turn: AtomicUsize::new(0), log: OnceLock::new(), known: Mutex::default() }
+    }
+
+    /// Has what goes wrong with the servers written to `log`.
+    pub fn log_to(&self, log: ErrorLog) {
+        // A resolver belongs to one configuration, so that nobody told it before.
+        let _ = self.log.set(log);
     }
 
     /// The addresses of `name`, from memory or from a server; callers that ask for the same name at the same time
@@ -208,12 +217,22 @@ impl Resolver {
         let query = Query::new(name, kind).ok_or(ResolveError::NOT_FOUND)?;
         let servers = &self.settings.servers;
         let first = turn.checked_rem(servers.len()).unwrap_or(0);
+        let mut first_round = true;
         loop {
             for &server in servers.iter().cycle().skip(first).take(servers.len()) {
-                if let Ok(Ok(answer)) = timeout(RESEND, query.send(server)).await {
-                    return answer;
+                let complain = |text: &str| {
+                    self.log.get().inspect(|log| log.write(Level::Error, None, text));
+                };
+                match timeout(RESEND, query.send(server, &complain)).await {
+                    Ok(Ok(answer)) => return answer,
+                    // Once is enough, however often it is tried.
+                    Ok(Err(failed)) if first_round => {
+                        complain(&format!("{failed} while resolving, resolver: {server}"));
+                    }
+                    _ => {}
                 }
             }
+            first_round = false;
             sleep(RESEND / 5).await;
         }
     }
@@ -233,6 +252,22 @@ impl Answer {
         Self { addresses: Vec::new(), services: Vec::new(), alias: None, ttl: u32::MAX }
     }
 }
+
+/// The call that failed, and how.
+struct Failed(&'static str, io::Error);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(call, error) = self;
+        match error.raw_os_error() {
+            Some(code) => write!(f, "{call} failed ({code}: {})", Errno::from_raw(code).desc()),
+            None => write!(f, "{call} failed ({error})"),
+        }
+    }
+}
+
+/// Who hears of messages that are of no use.
+type Complain<'a> = &'a dyn Fn(&str);
 
 struct Query<'a> {
     name: &'a str,
@@ -259,37 +294,42 @@ impl<'a> Query<'a> {
         Some(Self { name, kind, id, bytes: packet.build_bytes_vec().ok()? })
     }
 
-    async fn send(&self, server: SocketAddr) -> io::Result<Result<Answer, ResolveError>> {
+    async fn send(&self, server: SocketAddr, complain: Complain<'_>) -> Result<Result<Answer, ResolveError>, Failed> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         // A socket of its own takes a random port, which a forger would have to guess besides the number.
-        let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect(server).await?;
-        socket.send(&self.bytes).await?;
+        let failed = |call| move |error| Failed(call, error);
+        let socket = UdpSocket::bind((any, 0)).await.map_err(failed("socket()"))?;
+        socket.connect(server).await.map_err(failed("connect()"))?;
+        socket.send(&self.bytes).await.map_err(failed("send()"))?;
         let mut buffer = vec![0; LONGEST_UDP];
         loop {
-            let length = socket.recv(&mut buffer).await?;
-            match self.read(buffer.get(..length).unwrap_or_default()) {
+            let length = socket.recv(&mut buffer).await.map_err(failed("recv()"))?;
+            match self.read(buffer.get(..length).unwrap_or_default(), false, complain) {
                 Reading::Ignore => {}
                 Reading::Answer(answer) => return Ok(answer),
-                Reading::Truncated => return self.send_tcp(server).await,
+                Reading::Truncated => return self.send_tcp(server, complain).await.map_err(failed("recv()")),
             }
         }
     }
 
-    async fn send_tcp(&self, server: SocketAddr) -> io::Result<Result<Answer, ResolveError>> {
+    async fn send_tcp(&self, server: SocketAddr, complain: Complain<'_>) -> io::Result<Result<Answer, ResolveError>> {
         let mut stream = TcpStream::connect(server).await?;
         let length = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
         stream.write_all(&[&length.to_be_bytes(), self.bytes.as_slice()].concat()).await?;
         loop {
             let mut buffer = vec![0; stream.read_u16().await?.into()];
             stream.read_exact(&mut buffer).await?;
-            if let Reading::Answer(answer) = self.read(&buffer) {
+            if let Reading::Answer(answer) = self.read(&buffer, true, complain) {
                 return Ok(answer);
             }
         }
     }
 
-    fn read(&self, bytes: &[u8]) -> Reading {
+    fn read(&self, bytes: &[u8], tcp: bool, complain: Complain<'_>) -> Reading {
+        if let Some(objection) = objection::find(self, bytes, tcp, &mut |note| complain(&note)) {
+            complain(&objection);
+            return Reading::Ignore;
+        }
         let Ok(packet) = Packet::parse(bytes) else { return Reading::Ignore };
         let [question] = packet.questions.as_slice() else { return Reading::Ignore };
         let ours = packet.id() == self.id

@@ -1,6 +1,6 @@
 //! One byte stream: TCP or a unix socket, plain or under TLS. Shared by reader and writer of one task, never across threads.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
@@ -23,6 +23,8 @@ pub struct Stream {
     tls: OnceCell<Box<Session>>,
     /// The name a client asks for, known while its handshake runs.
     asked: OnceCell<Box<str>>,
+    /// The number of the error that the peer's end came with; 0 is none.
+    broken: Cell<i32>,
 }
 
 /// The socket below.
@@ -44,13 +46,13 @@ pub enum Follows {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { io: RefCell::new(Io::Tcp(stream)), tls: OnceCell::new(), asked: OnceCell::new() }
+        Self { io: RefCell::new(Io::Tcp(stream)), tls: OnceCell::new(), asked: OnceCell::new(), broken: Cell::new(0) }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self { io: RefCell::new(Io::Unix(stream)), tls: OnceCell::new(), asked: OnceCell::new() }
+        Self { io: RefCell::new(Io::Unix(stream)), tls: OnceCell::new(), asked: OnceCell::new(), broken: Cell::new(0) }
     }
 }
 
@@ -244,9 +246,23 @@ impl Stream {
             match peeked {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(1..) => return Poll::Pending,
-                _ => return Poll::Ready(()),
+                Ok(_) => return Poll::Ready(()),
+                Err(error) => {
+                    self.note(&error);
+                    return Poll::Ready(());
+                }
             }
         }
+    }
+
+    /// Notes what the peer's end came with.
+    pub fn note(&self, error: &io::Error) {
+        self.broken.set(error.raw_os_error().unwrap_or_default());
+    }
+
+    /// The error that was noted, as by [`Stream::poll_hung_up`], where the peer did not just close.
+    pub fn broken(&self) -> Option<io::Error> {
+        Some(self.broken.get()).filter(|&code| code != 0).map(io::Error::from_raw_os_error)
     }
 
     /// Waits as [`Stream::poll_hung_up`] tells; for ever if the peer has more to say.

@@ -58,7 +58,8 @@ pub fn check_pid(output: &mut Output) {
 
 /// Why a file cannot be made or written to, apart from rights. It is not made.
 fn unwritable(path: &Path) -> Option<io::Error> {
-    let error = match OpenOptions::new().write(true).open(path) {
+    // Opened both ways as nginx does: a pipe waits for nobody then.
+    let error = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && path.as_os_str().as_bytes().ends_with(b"/") => {
             io::Error::from(Errno::EISDIR)
         }

@@ -109,8 +109,9 @@ fn dump(output: &Output) -> Vec<u8> {
 /// `-s`: sends the signal to the process whose number the pid file holds.
 fn send(signal: &str, pid_file: &std::path::Path) -> Result<u8> {
     use nix::sys::signal::{Signal, kill};
-    let opened = std::fs::read_to_string(pid_file);
+    let opened = crate::conf::read::read(pid_file, std::time::Duration::ZERO);
     let text = opened.map_err(|error| anyhow::anyhow!(crate::conf::load::cannot_open(pid_file, &error)))?;
+    let text = String::from_utf8_lossy(&text);
     let text = text.trim();
     let pid: i32 = text
         .parse()

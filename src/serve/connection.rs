@@ -200,12 +200,16 @@ fn refuse(
     refusal: Refusal,
     started: std::time::Instant,
 ) -> Option<build::Built> {
-    let blank = head.bytes.is_empty();
+    let refusal = match refusal {
+        Refusal::Gone { log } if head.bytes.is_empty() => return idle(client, listen, log.as_deref()?),
+        Refusal::Status(408, log) if head.bytes.is_empty() => return idle(client, listen, &log),
+        refusal => refusal,
+    };
     let (mut request, server) = build::refused(client, listen, head, started);
     match refusal {
         Refusal::Gone { log } => {
             if let Some(log) = log {
-                request.log(Level::Info, log);
+                request.log(Level::Info, &log);
                 request.error_status = 400;
                 server.root.loc.log(&request);
             }
@@ -220,10 +224,8 @@ fn refuse(
         }
         Refusal::Status(408, log) => {
             request.log(Level::Info, &log);
-            if !blank {
-                request.error_status = 408;
-                server.root.loc.log(&request);
-            }
+            request.error_status = 408;
+            server.root.loc.log(&request);
             None
         }
         Refusal::Status(status, log) => {
@@ -234,10 +236,24 @@ fn refuse(
     }
 }
 
+/// Tells the log how a connection ended on which no request had begun.
+fn idle(client: &Client, listen: &Listen, what: &str) -> Option<build::Built> {
+    let log = &listen.default.root.loc.core.error_log;
+    if log.takes(Level::Info) {
+        let peer = String::from_utf8_lossy(&client.peer_text);
+        let text = match what.ends_with(head::WAITING) {
+            true => format!("{what}, client: {peer}, server: {}", listen.addr),
+            false => format!("client {peer} {what}"),
+        };
+        log.write(Level::Info, Some(client.number), &text);
+    }
+    None
+}
+
 /// Writes a response and logs the request; true if the connection can be used again.
 async fn respond(request: &mut Request, response: Response, location: &Arc<Location>, server: &Arc<Server>) -> bool {
     let Response { mut head, mut body } = response;
-    if answer::is_silence(&head) || request.body.lost {
+    if head.silent || request.body.lost {
         request.keep_alive = false;
         request.sent.head = http::Head { status: head.status, ..http::Head::default() }.into();
         location.loc.log(request);
@@ -302,7 +318,9 @@ async fn respond(request: &mut Request, response: Response, location: &Arc<Locat
         answer::report(request, fault, &stream, core.reset_timedout_connection);
     }
     answer::tell(request);
-    let drained = result.is_ok() && request.keep_alive && drain(request, core).await;
+    // A reply that came before all of the request it belongs to ends the connection, whatever its head said.
+    let kept = result.is_ok() && request.keep_alive && !request.body.is_under_way();
+    let drained = kept && drain(request, core).await;
     answer::log(request, server, location).await;
     drained
 }

@@ -8,11 +8,16 @@ use crate::http::core::{Core, Tokens};
 use crate::http::escape::{self, Set};
 use crate::http::fields::status_line;
 use crate::http::request::Version;
-use crate::http::{Agent, Body, Flow, Method, Request, Response, Target, uri};
+use crate::http::{Agent, Body, Flow, Head, Method, Request, Response, Target, uri};
 
 /// What a failure with `status` leads to: a page of the configuration, or a built-in one.
 pub fn fail(request: &mut Request, status: u16) -> Flow {
     request.error_status = status;
+    if matches!(status, 408 | 444 | 499) {
+        // Nobody is to be answered, or nobody is there.
+        let head = Head { status, silent: true, ..Head::default() };
+        return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
+    }
     if matches!(status, 400 | 413 | 414 | 497 | 495 | 496 | 500 | 501) {
         request.keep_alive = false;
     }
@@ -35,10 +40,10 @@ pub fn fail(request: &mut Request, status: u16) -> Flow {
                 request.method_name = Bytes::from_static(b"GET");
             }
             let (path, args) = match page.uri.as_literal() {
-                Some(_) => (target.to_vec(), page.args.to_vec()),
+                Some(_) => (target.to_vec(), page.args.as_ref().map(|args| args.to_vec())),
                 None => {
                     let (path, args) = uri::split_args(&target);
-                    (path.to_vec(), args.to_vec())
+                    (path.to_vec(), Some(args.to_vec()))
                 }
             };
             Flow::Jump(Target::Uri { uri: path, args })
@@ -117,6 +122,7 @@ fn page(status: u16) -> Option<(String, String, Option<&'static str>)> {
         496 => bad("No required SSL certificate was sent"),
         497 => bad("The plain HTTP request was sent to HTTPS port"),
         304 => None,
+        498 => plain("404 Not Found"),
         301..=599 => status_line(status).and_then(plain),
         _ => None,
     }

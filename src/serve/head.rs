@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use std::time::Instant;
 
+use crate::conf::load::os_error;
 use crate::http::core::Server;
 use crate::http::h1::parse::{self, BadLine, Field, Line, RequestLine, Side};
 use crate::http::host;
@@ -28,10 +29,10 @@ pub struct Head {
 
 /// Why there is no head.
 pub enum Refusal {
-    /// The client closed before a whole head came, or sent nothing in time.
+    /// The client closed before a whole head came.
     Gone {
         /// nginx's sentence for the log, where it has one.
-        log: Option<&'static str>,
+        log: Option<String>,
     },
     /// The request line is none.
     Line(BadLine),
@@ -99,23 +100,34 @@ pub async fn read(client: &Rc<Client>, listen: &Listen, deadline: Instant) -> Re
             left,
             std::future::poll_fn(|cx| client.stream.poll_read(cx, &mut client.input.borrow_mut(), 32 << 10)),
         );
-        let reading = if progress.line.is_some() { READING_HEADERS } else { READING_LINE };
+        let part = if progress.line.is_some() { "headers" } else { "line" };
+        let part = || format!("while reading client request {part}");
+        let kept = client.requests.get() > 0;
+        let blank = client.input.borrow().is_empty() && progress.line.is_none();
         let refusal = match read.await {
             Some(Ok(n)) if n > 0 => {
                 client.stage.read();
                 continue;
             }
-            Some(Ok(_)) if client.input.borrow().is_empty() => Refusal::Gone { log: None },
-            Some(Ok(_)) => Refusal::Gone { log: Some(reading) },
-            Some(Err(_)) => Refusal::Gone { log: None },
-            None => Refusal::Status(408, "client timed out".to_owned()),
+            Some(Ok(_)) if blank && kept => Refusal::Gone { log: Some("closed keepalive connection".to_owned()) },
+            _ if blank && kept => Refusal::Gone { log: None },
+            Some(Ok(_)) if blank => Refusal::Gone { log: Some(format!("client closed connection {WAITING}")) },
+            Some(Ok(_)) => Refusal::Gone { log: Some(format!("client prematurely closed connection {}", part())) },
+            Some(Err(error)) => {
+                let place = if blank { WAITING.to_owned() } else { part() };
+                Refusal::Gone { log: Some(format!("recv() failed ({}) {place}", os_error(&error))) }
+            }
+            None => {
+                let place = if blank { WAITING.to_owned() } else { part() };
+                Refusal::Status(408, format!("client timed out (110: Connection timed out) {place}"))
+            }
         };
         return Err((refusal, progress.partial(&mut client.input.borrow_mut())));
     }
 }
 
-const READING_LINE: &str = "client prematurely closed connection while reading client request line";
-const READING_HEADERS: &str = "client prematurely closed connection while reading client request headers";
+/// What the log says is being done before a request.
+pub const WAITING: &str = "while waiting for request";
 
 impl Progress<'_> {
     /// Reads what has come; nothing where more must come, for which there is room then.

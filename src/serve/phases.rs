@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::errors;
+use crate::http::attempts::SENDING;
 use crate::http::pause::pause;
-use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target, uri};
+use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target};
 use crate::net::Level;
 use crate::net::clock;
 use crate::table::tree::Found;
@@ -58,10 +59,7 @@ pub async fn post_action(
     let mut place = Arc::clone(place);
     let target = match to.first() {
         Some(b'@') => Target::Named(to.clone()),
-        _ => {
-            let (uri, args) = uri::split_args(to);
-            Target::Uri { uri: uri.to_vec(), args: args.to_vec() }
-        }
+        _ => Target::Uri { uri: to.to_vec(), args: None },
     };
     let flow = jump(request, server, &mut place, target).await;
     settle(request, server, &mut place, flow).await;
@@ -112,6 +110,9 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);
+    if request.upstream.doing != SENDING {
+        request.upstream.doing = "";
+    }
     if let Some(status) = response.head.refused {
         request.carried.headers = response.head.headers;
         return Err(status);

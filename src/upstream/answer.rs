@@ -55,6 +55,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     request.upstream.headers = Some(Rc::clone(&headers));
     reply.choice.learn(request);
     request.upstream.doing = report::stage(Stage::Head);
+    wishes(shared, &headers, request);
     if let Some(target) = accel_redirect(shared, &headers, request) {
         drop_body(reply, shared);
         return target;
@@ -70,7 +71,6 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
         request.upstream.doing = SENDING;
         return Flow::Fail(status);
     }
-    request.upstream.doing = "";
     request.upstream.ignores_abort = shared.conf.ignore_client_abort;
     let mut head = copy(protocol, shared, &headers, request);
     head.status = status;
@@ -80,7 +80,11 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     head.line = Some(reply.head.line.clone()).filter(|line| !line.is_empty());
     head.content_length = reply.head.content_length;
     if status == 101 {
-        return upgrade(shared, reply, head, request);
+        if request.headers.get(Known::Upgrade).is_some() {
+            return upgrade(shared, reply, head);
+        }
+        // The client did not ask for it: it gets what comes, and nothing after that.
+        request.keep_alive = false;
     }
     let bodiless = request.method == Method::Head;
     head.content_length = match reply.head.length {
@@ -103,13 +107,8 @@ fn drop_body(reply: Reply, shared: &Shared) {
     drop(reply::body(reply, shared, Manner { unwanted: true, ..Manner::default() }));
 }
 
-fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
+fn upgrade(shared: &Shared, reply: Reply, mut head: Head) -> Flow {
     head.content_length = None;
-    if request.headers.get(Known::Upgrade).is_none() {
-        // The client did not ask for it: it is told, and that is all.
-        request.keep_alive = false;
-        return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
-    }
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
     let tunnel = Tunnel {
         stream,
@@ -136,7 +135,7 @@ fn drop_repeats(headers: &mut Headers, request: &Request) {
         Known::XAccelExpires,
         Known::XAccelRedirect,
         Known::XAccelLimitRate,
-        Known::XAccelCharset,
+        Known::Status,
     ];
     let (mut seen, mut repeated) = (0u128, 0u128);
     for field in headers.iter() {
@@ -189,7 +188,6 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
             request.carried.headers.push(field.name, field.value);
         }
     }
-    limit_rate(shared, headers, request);
     if to.first() == Some(&b'@') {
         return Some(Flow::Jump(Target::Named(to.into())));
     }
@@ -205,14 +203,17 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
         request.method = Method::Get;
         request.method_name = Bytes::from_static(b"GET");
     }
-    Some(Flow::Jump(Target::Uri { uri: path.into_owned(), args: args.to_vec() }))
+    let args = to.contains(&b'?').then(|| args.to_vec());
+    Some(Flow::Jump(Target::Uri { uri: path.into_owned(), args }))
 }
 
-fn limit_rate(shared: &Shared, headers: &Headers, request: &mut Request) {
-    if let Some(rate) = headers.get(Known::XAccelLimitRate).filter(|_| !shared.ignored.has(Known::XAccelLimitRate, b""))
-    {
-        request.limit_rate = units::size(rate).or(request.limit_rate);
-    }
+/// Speed and charset that the reply asks for, whatever is sent in the end.
+fn wishes(shared: &Shared, headers: &Headers, request: &mut Request) {
+    let heeds = |known: &Known| !shared.ignored.has(*known, b"");
+    let rate = Some(Known::XAccelLimitRate).filter(heeds).and_then(|known| headers.get(known)).and_then(units::number);
+    request.limit_rate = rate.or(request.limit_rate);
+    let charset = Some(Known::XAccelCharset).filter(heeds).and_then(|known| headers.all(known).last());
+    request.charset = charset.map(|charset| headers.share(charset)).or(request.charset.take());
 }
 
 /// Copies the fields of a reply that pass to the client.
@@ -221,11 +222,6 @@ fn copy<P: Protocol>(protocol: &P, shared: &Shared, headers: &Headers, request: 
     let mut head = Head { unconditional: true, headers: Headers::like(headers), ..Head::default() };
     if P::KEEPS_DATELESS {
         (head.has_date, head.has_server) = (!shared.hides.0, !shared.hides.1);
-    }
-    limit_rate(shared, headers, request);
-    if let Some(charset) = headers.get(Known::XAccelCharset).filter(|_| !shared.ignored.has(Known::XAccelCharset, b""))
-    {
-        head.override_charset = Some(headers.share(charset));
     }
     for (index, field) in headers.iter().enumerate() {
         if shared.hidden.has(field.known, field.name) {

@@ -70,8 +70,13 @@ pub async fn run<P: Protocol>(
                 record.response_time = Some(clock::since(started));
             }
             drop(attempts);
-            if fault.side == Side::Client {
-                let text = if let Cause::Protocol(text) = &fault.cause { text } else { report::LEFT };
+            if fault.side == Side::Client && matches!(fault.cause, Cause::TimedOut) {
+                // Nobody is told that the client fell silent inside its body.
+            } else if fault.side == Side::Client {
+                let text = match &fault.cause {
+                    Cause::Protocol(text) => text.clone(),
+                    _ => report::left(&request.client.stream),
+                };
                 // A reply is being read once some of it came.
                 let stage = if progress.received == 0 { fault.stage.min(Stage::Send) } else { fault.stage };
                 request.log(Level::Info, &format!("{text} while {}", report::stage(stage)));
@@ -323,7 +328,8 @@ async fn gone(client: &Client) {
         });
         match read.await {
             Ok(n) if n > 0 => {}
-            _ => return,
+            Ok(_) => return,
+            Err(error) => return client.stream.note(&error),
         }
     }
 }

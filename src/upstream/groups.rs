@@ -228,8 +228,7 @@ impl Upstreams {
             }
             found => found.map_err(error)?,
         };
-        let text = |at: &Endpoint| unix.map_or_else(|| at.to_string().into(), |_| server.name.clone());
-        Ok((found.into_iter().map(|at| (at.clone(), text(&at))).collect(), plain))
+        Ok((found.into_iter().map(|at| (at.clone(), at.to_string().into())).collect(), plain))
     }
 }
 

@@ -90,7 +90,7 @@ pub enum Decoded {
     Data(Bytes),
     /// The fields behind the body.
     Trailers(Headers),
-    /// Something for the error log.
+    /// Something for the error log, which adds what was being done.
     Note(Level, String),
     /// Nothing as long as no more comes.
     More,

@@ -57,10 +57,15 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         Length::UntilClose | Length::Headless => Framing::UntilClose,
         Length::Coded(coding) => Framing::Coded(coding),
     };
+    let stage = if buffered { Stage::Body } else { Stage::Head };
     let mut end = End { connection: Some(connection), keep_alive, choice, attempts, started };
     if !bodiless && !unwanted {
         let held = if let Framing::Coded(coding) = &framing { coding.held() } else { 0 };
         end.received((rest.len() + held) as u64);
+        if held > 0 && matches!(head.status, 204 | 304) {
+            // Nobody reads on in what has no body.
+            end.too_much(LONGER, stage);
+        }
     }
     if let Framing::Length(length) = framing
         && rest.len() as u64 >= length
@@ -68,7 +73,7 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         // All of it came with the head: the connection is free before the client has a byte.
         let whole = rest.split_to(usize::try_from(length).unwrap_or(usize::MAX)).freeze();
         if !bodiless && !unwanted && !rest.is_empty() {
-            end.too_much(LONGER, buffered);
+            end.too_much(LONGER, stage);
         }
         end.keep_alive &= rest.is_empty();
         end.finish();
@@ -84,6 +89,7 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
     };
     let least = usize::try_from(conf.buffer_size).unwrap_or(usize::MAX).clamp(1024, room);
     let sizes = Sizes { room, least };
+    end.attempts.passing.set(!buffered);
     Body::Stream(Box::new(Stream {
         end,
         buf: rest,
@@ -93,6 +99,8 @@ pub fn body(reply: Reply, shared: &Shared, manner: Manner) -> Body {
         limit,
         pace,
         flush,
+        stage,
+        waited: false,
         done: false,
         limits,
         hidden: conf.pass_trailers.then(|| Arc::clone(&shared.hidden)),
@@ -157,8 +165,8 @@ impl End {
     }
 
     /// Tells the log what came behind the body.
-    fn too_much(&self, what: &str, buffered: bool) {
-        let stage = report::stage(if buffered { Stage::Body } else { Stage::Head });
+    fn too_much(&self, what: &str, stage: Stage) {
+        let stage = report::stage(stage);
         self.attempts.note(Level::Warn, format!("upstream sent {what} while {stage}"));
     }
 
@@ -188,6 +196,10 @@ struct Stream {
     limit: Limit,
     pace: Pace,
     flush: Flush,
+    /// What the log says is being done: without buffering, what came with the head still counts as the head's.
+    stage: Stage,
+    /// Whether more was waited for.
+    waited: bool,
     done: bool,
     /// What may be held for a client that is slower than the upstream; nothing without buffering.
     limits: Option<Arc<Limits>>,
@@ -298,7 +310,7 @@ impl Stream {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                 Ok(None) if self.done => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(Stage::Body, cause)))),
+                Err(cause) => return Poll::Ready(Some(Err(Fault::upstream(self.stage, cause)))),
             }
             if let Poll::Ready(Err(fault)) = self.poll_send(cx) {
                 return Poll::Ready(Some(Err(fault)));
@@ -336,7 +348,7 @@ impl Stream {
                 let bytes = self.buf.split_to(take).freeze();
                 if *left == 0 {
                     if !self.buf.is_empty() {
-                        self.end.too_much(LONGER, self.limits.is_some());
+                        self.end.too_much(LONGER, self.stage);
                     }
                     self.end.keep_alive &= self.buf.is_empty();
                     self.finish();
@@ -346,7 +358,7 @@ impl Stream {
             Framing::Coded(coding) => match coding.decode(&mut self.buf)? {
                 Decoded::Data(bytes) => Ok(Some(bytes)),
                 Decoded::Note(level, text) => {
-                    self.end.attempts.note(level, text);
+                    self.end.attempts.note(level, format!("{text} while {}", report::stage(self.stage)));
                     self.take()
                 }
                 Decoded::Trailers(fields) => {
@@ -375,7 +387,7 @@ impl Stream {
                             return self.take();
                         }
                         if !self.buf.is_empty() {
-                            self.end.too_much("data after final chunk", self.limits.is_some());
+                            self.end.too_much("data after final chunk", self.stage);
                         }
                         self.end.keep_alive &= self.buf.is_empty();
                         self.finish();
@@ -420,8 +432,12 @@ impl Stream {
         match connection.stream.poll_read(cx, &mut self.buf, room) {
             Poll::Ready(read) => {
                 self.limit.clear();
+                if std::mem::take(&mut self.waited) {
+                    self.end.attempts.passing.set(false);
+                }
                 let bytes = read.as_ref().map_or(0, |&bytes| bytes as u64);
                 self.pace.read += bytes;
+                self.stage = Stage::Body;
                 if let Some(attempt) = self.end.attempts.borrow_mut().last_mut() {
                     attempt.received += bytes;
                 }
@@ -433,7 +449,7 @@ impl Stream {
                     false => fault(Cause::Io(error)),
                 }));
             }
-            Poll::Pending => {}
+            Poll::Pending => self.waited = true,
         }
         self.limit.poll_over(cx, self.timeout).map(|()| Err(fault(Cause::TimedOut)))
     }

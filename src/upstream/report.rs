@@ -5,14 +5,19 @@ use std::path::Path;
 
 use super::exchange::Failed;
 use crate::conf::load::os_error;
+use crate::http::attempts::SENDING;
 use crate::http::flow::Side;
 use crate::http::{Cause, Fault, Request, Stage};
-use crate::net::Level;
 use crate::net::addr::Endpoint;
+use crate::net::{Level, Stream};
 
 /// The client left before it had its response.
-pub const LEFT: &str =
-    "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too";
+pub fn left(client: &Stream) -> String {
+    let error = client.broken().map(|error| format!(" ({})", os_error(&error))).unwrap_or_default();
+    format!(
+        "epoll_wait() reported that client prematurely closed connection, so upstream connection is closed too{error}"
+    )
+}
 
 /// What was being done.
 pub fn stage(stage: Stage) -> &'static str {
@@ -32,15 +37,20 @@ pub fn stage_of(failed: &Option<Failed>) -> &'static str {
 }
 
 /// The sentence of a fault behind a head that had left already.
-pub fn body(fault: &Fault) -> String {
+pub fn body(fault: &Fault, passing: bool) -> String {
     let text = match &fault.cause {
         Cause::TimedOut => "upstream timed out (110: Connection timed out)".to_owned(),
         Cause::Closed => "upstream prematurely closed connection".to_owned(),
         Cause::Io(error) => format!("recv() failed ({})", os_error(error)),
         _ => fault.to_string(),
     };
-    let upgraded = matches!(fault.stage, Stage::Upgraded);
-    format!("{text} while {}", stage(if upgraded { Stage::Upgraded } else { Stage::Body }))
+    let doing = match fault.stage {
+        Stage::Upgraded | Stage::Head => stage(fault.stage),
+        // That it is late shows as its server is waited for.
+        _ if passing && !matches!(fault.cause, Cause::TimedOut) => SENDING,
+        _ => stage(Stage::Body),
+    };
+    format!("{text} while {doing}")
 }
 
 /// Writes a fault to the error log.

@@ -208,6 +208,7 @@ impl Target {
             request.log(Level::Error, &format!("{error} in upstream \"{}\"", String::from_utf8_lossy(bare.rest)));
             500u16
         })?;
+        request.upstream.host = Some(named(&url, secure));
         let host = host_of(&url);
         let group = |port| groups.get()?.get(&(host.to_ascii_lowercase().into(), port));
         // Without a port it is a group of that name, or one that another URL made for the default port.
@@ -247,14 +248,19 @@ fn destination(url: &Url, peers: Arc<Peers>, secure: Option<&'static str>) -> De
         Some(b'?') => Some([b"/", url.uri.as_slice()].concat().into()),
         Some(_) => Some(Bytes::copy_from_slice(&url.uri)),
     };
+    let (host, port) = named(url, secure);
+    Destination { peers, host, port, uri, secure }
+}
+
+/// `$proxy_host` and `$proxy_port`.
+fn named(url: &Url, secure: Option<&'static str>) -> (Bytes, Bytes) {
     let usual: u16 = if secure.is_some() { 443 } else { 80 };
-    let (host, port) = match (&url.host, url.port) {
+    match (&url.host, url.port) {
         (Host::Unix(_), _) => (Bytes::from_static(b"localhost"), Bytes::new()),
         (_, None) => (Bytes::from(url.text.clone().into_bytes()), usual.to_string().into()),
         (_, Some(port)) if port == usual => (Bytes::from(url.text.clone().into_bytes()), usual.to_string().into()),
         (_, Some(port)) => (format!("{}:{port}", url.text).into(), port.to_string().into()),
-    };
-    Destination { peers, host, port, uri, secure }
+    }
 }
 
 /// The addresses of a host name that variables named.

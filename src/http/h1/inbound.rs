@@ -49,6 +49,8 @@ pub struct Inbound {
     done: bool,
     received: u64,
     kept: Kept,
+    /// Whether it is passed on as it comes.
+    streams: bool,
     /// What came before anybody asked for it piece by piece.
     ahead: VecDeque<Bytes>,
     /// Whether `100 Continue` is owed.
@@ -89,6 +91,7 @@ impl Inbound {
             done,
             received: 0,
             kept: Kept::Nothing,
+            streams: false,
             ahead: VecDeque::new(),
             expects: false,
             excess: None,
@@ -126,6 +129,11 @@ impl Inbound {
     /// Whether all of it came.
     pub fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Whether it is passed on as it comes, and has not ended.
+    pub fn is_under_way(&self) -> bool {
+        self.streams && !self.done
     }
 
     /// Whether a piece is there without waiting.
@@ -216,6 +224,7 @@ impl Inbound {
         self.welcome().await?;
         let taken = self.gather(most).await?;
         if !self.done {
+            self.streams = true;
             self.ahead = taken.into();
         } else if !taken.is_empty() {
             self.kept = Kept::Memory(taken.concat().into());

@@ -406,7 +406,7 @@ async fn timed(limit: Duration, write: impl Future<Output = std::io::Result<usiz
 
 /// Whether a response without a length, or with trailers, is sent in chunks; otherwise it ends with the connection.
 pub fn frame(request: &mut Request, head: &mut Head) -> bool {
-    let bodiless = matches!(head.status, 101 | 204 | 304) || request.method == crate::http::Method::Head;
+    let bodiless = matches!(head.status, 0..200 | 204 | 304) || request.method == crate::http::Method::Head;
     let may_chunk = request.core().may_chunk(request.version);
     if head.trailers && may_chunk && !bodiless {
         head.content_length = None;

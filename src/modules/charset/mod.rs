@@ -71,6 +71,7 @@ impl super::Module for Module {
         {
             return Err(Diag::general(missing(&from, &to), None));
         }
+        [&conf.charset, &conf.source].into_iter().filter_map(literal).for_each(|name| tables.note(&name));
         let types = conf.types.or(&TYPES);
         Ok(Loc { conf, types, tables: Arc::clone(tables) })
     }
@@ -134,7 +135,7 @@ impl Loc {
             None => (value, None),
         };
         let own = own.or(head.charset.clone());
-        if let Some(named) = head.override_charset.take() {
+        if let Some(named) = request.charset.clone().filter(|named| !named.is_empty()) {
             if self.knows(&named) {
                 return Some((named, own));
             }
@@ -147,8 +148,7 @@ impl Loc {
     }
 
     fn knows(&self, name: &[u8]) -> bool {
-        let mut own = [&self.conf.charset, &self.conf.source].into_iter().flatten().filter_map(Value::as_literal);
-        own.any(|own| own.eq_ignore_ascii_case(name)) || self.tables.knows(name)
+        self.tables.knows(name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `charset_map`: <https://nginx.org/en/docs/http/ngx_http_charset_module.html#charset_map>
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 use parser::ast;
 
@@ -10,7 +10,12 @@ use crate::conf::{Args, Problem};
 
 /// Conversions between charsets.
 #[derive(Clone, Debug, Default)]
-pub struct Tables(Vec<(Vec<u8>, Vec<u8>, Arc<Table>)>);
+pub struct Tables {
+    /// Source, destination, and what leads from one to the other.
+    maps: Vec<(Vec<u8>, Vec<u8>, Arc<Table>)>,
+    /// Charsets that are named anywhere, in lower case.
+    names: Arc<Mutex<BTreeSet<Vec<u8>>>>,
+}
 
 /// One way of a conversion. What it does not name below 128 stays, above it becomes `?`.
 #[derive(Clone, Debug)]
@@ -34,13 +39,21 @@ impl Tables {
     /// The conversion from one charset to another.
     pub(super) fn find(&self, from: &[u8], to: &[u8]) -> Option<Arc<Table>> {
         let same = |a: &[u8], b: &[u8]| a.eq_ignore_ascii_case(b);
-        let found = self.0.iter().find(|(source, destination, _)| same(source, from) && same(destination, to));
+        let found = self.maps.iter().find(|(source, destination, _)| same(source, from) && same(destination, to));
         found.map(|(_, _, table)| Arc::clone(table))
     }
 
-    /// Whether a map speaks of this charset.
+    /// Notes that a place of the configuration names this charset.
+    pub(super) fn note(&self, name: &[u8]) {
+        if let Ok(mut names) = self.names.lock() {
+            names.insert(name.to_ascii_lowercase());
+        }
+    }
+
+    /// Whether the configuration names this charset anywhere.
     pub(super) fn knows(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|(source, _, _)| source.eq_ignore_ascii_case(name))
+        let noted = || self.names.lock().is_ok_and(|names| names.contains(&name.to_ascii_lowercase()));
+        self.maps.iter().any(|(source, _, _)| source.eq_ignore_ascii_case(name)) || noted()
     }
 
     /// Reads a `charset_map`, which converts both ways.
@@ -59,8 +72,8 @@ impl Tables {
         }
         let (forth, back) =
             if to.eq_ignore_ascii_case(b"utf-8") { utf8(args) } else { bytes(args) };
-        self.0.push((from.to_vec(), to.to_vec(), Arc::new(forth)));
-        self.0.push((to.to_vec(), from.to_vec(), Arc::new(back)));
+        self.maps.push((from.to_vec(), to.to_vec(), Arc::new(forth)));
+        self.maps.push((to.to_vec(), from.to_vec(), Arc::new(back)));
         Ok(())
     }
 }

@@ -366,9 +366,9 @@ fn error_page(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
     };
     let (path, query) = match uri.iter().position(|&b| b == b'?') {
         Some(at) if uri.first() == Some(&b'/') && !uri.contains(&b'$') => {
-            (uri.get(..at).unwrap_or_default(), uri.get(at + 1..).unwrap_or_default())
+            (uri.get(..at).unwrap_or_default(), uri.get(at + 1..))
         }
-        _ => (*uri, &b""[..]),
+        _ => (*uri, None),
     };
     let value = Value::read(path, args)?;
     for (index, code) in codes.iter().enumerate() {
@@ -381,7 +381,7 @@ fn error_page(conf: &mut Conf, args: &mut Args<'_>) -> Result<(), Problem> {
             status: u16::try_from(status).unwrap_or(599),
             overwrite: overwrite.or(own),
             uri: value.clone(),
-            args: Bytes::copy_from_slice(query),
+            args: query.map(Bytes::copy_from_slice),
         });
     }
     Ok(())

@@ -156,13 +156,12 @@ fn protocol(request: &Request) -> &[u8] {
     at.and_then(|at| request.line.get(at..)).unwrap_or_default()
 }
 
-/// The arguments; a client that sends none leaves them without a value, those that were replaced have one.
 fn args(request: &Request, out: &mut Vec<u8>) -> bool {
-    !(request.args.is_empty() && request.is_target) && put(out, &request.args)
+    (request.has_args || !request.args.is_empty()) && put(out, &request.args)
 }
 
 fn set_args(request: &mut Request, value: Bytes) {
-    request.args = value;
+    (request.args, request.has_args) = (value, true);
     request.is_target = false;
 }
 

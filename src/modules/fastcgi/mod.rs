@@ -18,7 +18,7 @@ use crate::upstream::conf::{CONNECTING, NEXT_CGI, PASSING};
 use crate::upstream::params::{self, Param, Params};
 use crate::upstream::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use crate::upstream::target::{Pass, Prefix, Scheme};
-use crate::upstream::{self, Mount, Shared, Target, answer, inlet, shared, wire};
+use crate::upstream::{self, Mount, Shared, Target, answer, inlet, reply, shared, wire};
 
 mod record;
 
@@ -218,8 +218,10 @@ impl Protocol for FastCgi<'_> {
                 _ => None,
             };
             let (records, first) = (std::mem::take(&mut self.records), self.text.split().freeze());
-            head.length = Length::Coded(Box::new(Stdout { records, first, rest, keep: self.passing.keep_conn }));
-            head.keep_alive = self.passing.keep_conn;
+            let buffered = reply::is_buffered(&head.headers, &self.passing.shared.conf);
+            let keep = self.passing.keep_conn;
+            head.length = Length::Coded(Box::new(Stdout { records, first, rest, keep, buffered }));
+            head.keep_alive = keep;
             return Ok(Some(head));
         }
     }

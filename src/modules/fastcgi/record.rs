@@ -236,12 +236,14 @@ pub struct Stdout {
     pub rest: Option<u64>,
     /// Whether the connection is kept.
     pub keep: bool,
+    /// Whether the reply is buffered: otherwise its end counts only with that of the request.
+    pub buffered: bool,
 }
 
 impl Stdout {
     /// As much of `bytes` as the head announced; nothing where that is too much.
     fn data(&mut self, mut bytes: Bytes) -> Decoded {
-        const EXCESS: &str = "upstream sent more data than specified in \"Content-Length\" header while reading upstream";
+        const EXCESS: &str = "upstream sent more data than specified in \"Content-Length\" header";
         let Some(rest) = &mut self.rest else { return Decoded::Data(bytes) };
         if *rest == 0 && !bytes.is_empty() {
             self.keep = false;
@@ -267,13 +269,12 @@ impl Decode for Stdout {
         loop {
             return match self.records.next(buf).map_err(Cause::Protocol)? {
                 Piece::Stdout(bytes) => Ok(self.data(bytes)),
-                Piece::Closed if short => Err(Cause::Short("upstream prematurely closed FastCGI stdout")),
+                Piece::Closed if short && self.buffered => Err(Cause::Short("upstream prematurely closed FastCGI stdout")),
                 Piece::Ending if short => Err(Cause::Short("upstream prematurely closed FastCGI request")),
                 Piece::Closed | Piece::Ending => continue,
                 Piece::Stderr(text) => {
                     let text = String::from_utf8_lossy(complaint(&text)).into_owned();
-                    let text = format!("FastCGI sent in stderr: \"{text}\" while reading upstream");
-                    Ok(Decoded::Note(Level::Error, text))
+                    Ok(Decoded::Note(Level::Error, format!("FastCGI sent in stderr: \"{text}\"")))
                 }
                 Piece::Ended => Ok(Decoded::Done(self.keep)),
                 Piece::More => Ok(Decoded::More),
@@ -305,7 +306,7 @@ mod tests {
         for step in 1..all.len() {
             let (mut buf, mut coding) = (
                 BytesMut::new(),
-                Stdout { records: Records::default(), first: Bytes::from_static(b"x"), rest: Some(3), keep: true },
+                Stdout { records: Records::default(), first: Bytes::from_static(b"x"), rest: Some(3), keep: true, buffered: true },
             );
             let (mut body, mut notes, mut done) = (Vec::new(), String::new(), false);
             for piece in all.chunks(step) {

@@ -21,7 +21,6 @@ pub async fn respond(loc: &Loc, request: &mut Request) -> Flow {
         Ok(to) => to,
         Err(status) => return Flow::Fail(status),
     };
-    request.upstream.host = Some((to.host.clone(), to.port.clone()));
     if let Err(status) = to.dial(loc.dialer.as_ref(), request) {
         return Flow::Fail(status);
     }

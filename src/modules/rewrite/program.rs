@@ -178,6 +178,8 @@ impl Rewrite {
     fn change(&self, request: &mut Request, log: bool) -> End {
         let (mut path, mut args) = (Vec::new(), Vec::new());
         append(&self.path, request, &mut path, false);
+        // Arguments that are taken away leave an empty value, where there was one.
+        let has_args = self.query.is_some() || request.has_args || !request.args.is_empty();
         match &self.query {
             Some(query) => {
                 append(query, request, &mut args, true);
@@ -197,7 +199,7 @@ impl Rewrite {
             request.log(Level::Error, "the rewritten URI has a zero length");
             return End::Flow(Flow::Fail(500));
         }
-        request.set_uri(path, args);
+        request.set_uri(path, has_args.then_some(args));
         request.internal = true;
         request.uri_changed = self.after != After::Break;
         request.broke = self.after == After::Break;

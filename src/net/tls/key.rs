@@ -26,8 +26,9 @@ pub fn not_opened(path: &Path, error: &io::Error, mode: &str) -> String {
     let path = path.display();
     let code = error.raw_os_error().unwrap_or(0);
     let text = nix::errno::Errno::from_raw(code).desc();
-    let bio = match error.kind() {
-        io::ErrorKind::NotFound => "error:10000080:BIO routines::no such file",
+    let bio = match nix::errno::Errno::from_raw(code) {
+        // A socket is no file either.
+        nix::errno::Errno::ENOENT | nix::errno::Errno::ENXIO => "error:10000080:BIO routines::no such file",
         _ => "error:10080002:BIO routines::system lib",
     };
     format!(

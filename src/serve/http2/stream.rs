@@ -109,9 +109,8 @@ async fn answer(
 ) {
     let Response { mut head, mut body } = response;
     let stream = &open.stream;
-    let late = head.status == 408 && head.line.is_none();
-    if late || answer::is_silence(&head) {
-        if late {
+    if head.silent {
+        if head.status == 408 {
             open.code.set(Code::PROTOCOL_ERROR);
         }
         request.sent.head = head.into();
