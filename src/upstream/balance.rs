@@ -144,15 +144,31 @@ impl Choice {
         busy
     }
 
-    /// Notes how long the server that is held took to the end of its head and to its last byte.
-    pub fn note(&self, header: Duration, whole: Duration) {
-        if !matches!(self.peers.method, Method::LeastTime { .. }) {
+    /// Notes how long the server that is held took to the end of its head. Where heads are compared and requests under way
+    /// count, this one no longer is.
+    pub fn heard(&mut self, header: Duration) {
+        if !matches!(self.peers.method, Method::LeastTime { by_header: true, under_way: true }) {
             return;
         }
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let begun = self.begun.take();
         let mut health = self.tier().lock();
         if let Some(health) = self.held.and_then(|index| health.get_mut(index)) {
-            health.timing.note(millis(header), millis(whole));
+            health.timing.note_header(in_millis(header));
+            if let Some(begun) = begun {
+                health.timing.end(begun, millis());
+            }
+        }
+    }
+
+    /// Notes how long the server that is held took to the end of its head, unless that is known, and to its last byte.
+    pub fn note(&self, header: Duration, whole: Duration) {
+        let Method::LeastTime { by_header, under_way } = self.peers.method else { return };
+        let mut health = self.tier().lock();
+        if let Some(health) = self.held.and_then(|index| health.get_mut(index)) {
+            health.timing.note_whole(in_millis(whole));
+            if !by_header || !under_way {
+                health.timing.note_header(in_millis(header));
+            }
         }
     }
 
@@ -223,7 +239,11 @@ impl Drop for Choice {
 
 /// Milliseconds since 1970.
 fn millis() -> u64 {
-    u64::try_from(clock::now().0.as_millis()).unwrap_or(u64::MAX)
+    in_millis(clock::now().0)
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn has_room(peer: &Peer, health: &Health) -> bool {
