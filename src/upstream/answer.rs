@@ -89,7 +89,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
+    let stores = shared.conf.store.is_on() && status == 200 && !bodiless && buffered;
     let manner = Manner { rate: Rate { limit: rate, after: 0 }, bodiless, unwanted: false, buffered };
     let mut body = reply::body(reply, shared, manner);
     if stores {
