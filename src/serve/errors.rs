@@ -8,11 +8,13 @@ use crate::http::core::{Core, Tokens};
 use crate::http::escape::{self, Set};
 use crate::http::fields::status_line;
 use crate::http::request::Version;
-use crate::http::{Agent, Body, Flow, Method, Request, Response, Target, uri};
+use crate::http::{Agent, Body, Flow, Known, Method, Request, Response, Target, uri};
 
 /// What a failure with `status` leads to: a page of the configuration, or a built-in one.
 pub fn fail(request: &mut Request, status: u16) -> Flow {
     request.error_status = status;
+    // The type is that of the page; of what `X-Accel-Redirect` brought, its charset alone stays.
+    request.carried.content_type = None;
     if matches!(status, 400 | 413 | 414 | 497 | 495 | 496 | 500 | 501) {
         request.keep_alive = false;
     }
@@ -79,6 +81,7 @@ pub fn builtin(request: &mut Request, status: u16) -> Response {
     {
         body.push_str(&"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n".repeat(6));
     }
+    request.carried.headers.retain(|field| field.known != Known::AcceptRanges);
     response.head.content_type = Some(Bytes::from_static(b"text/html"));
     response.head.content_length = Some(body.len() as u64);
     response.body = Body::Full(body.into());
