@@ -287,6 +287,29 @@ fn a_reply_is_no_more_under_way_when_its_head_came_where_heads_are_compared() {
 }
 
 #[test]
+fn servers_that_are_equally_quick_take_turns_as_nginx_has_it() {
+    let slow = |name: &'static str| {
+        Upstream::start(move |_| {
+            thread::sleep(Duration::from_millis(1500));
+            reply(name.as_bytes())
+        })
+    };
+    let (a, b, c) = (slow("a"), slow("b"), slow("c"));
+    let servers = format!("least_time header; {}; {} weight=2; {} weight=4;", at(&a), at(&b), at(&c));
+    let (_dir, server) = front("quick", &servers, "");
+    let port = server.port;
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let asked = thread::spawn(move || get(port, "/").expect("a response").text());
+            thread::sleep(Duration::from_millis(100));
+            asked
+        })
+        .collect();
+    let got: Vec<_> = asked.into_iter().map(|asked| asked.join().expect("an answer")).collect();
+    assert_eq!(got.concat(), "ccbcba");
+}
+
+#[test]
 fn connections_above_the_limit_are_kept_only_while_others_are_busy() {
     let slow = || {
         Upstream::start(|_| {

@@ -210,7 +210,7 @@ impl Choice {
             };
             let index = index.or_else(|| match bound {
                 Some(bound) => view.smooth_to(bound),
-                None => view.smooth(|_| true),
+                None => view.smooth(|_, _| true),
             })?;
             let health = view.health.get_mut(index)?;
             if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
@@ -310,14 +310,14 @@ impl View<'_> {
         let all: i64 = self.tier.peers.iter().map(|peer| peer.weight).sum();
         let own = self.tier.peers.get(index)?.weight;
         if self.health.get(index)?.current_weight > own - all {
-            let (_, total) = self.turn(|_| true);
+            let (_, total) = self.turn(|_, _| true);
             self.health.get_mut(index)?.current_weight -= total;
         }
         Some(index)
     }
 
-    /// The next of those servers that `among` admits.
-    pub fn smooth(&mut self, among: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The next of those servers that `among` admits, which is told besides who is next so far.
+    pub fn smooth(&mut self, among: impl Fn(usize, usize) -> bool) -> Option<usize> {
         let (best, total) = self.turn(among);
         let best = best?;
         self.health.get_mut(best)?.current_weight -= total;
@@ -325,10 +325,10 @@ impl View<'_> {
     }
 
     /// Raises the weights of those servers; the one whose turn it is, and the sum they were raised by.
-    fn turn(&mut self, among: impl Fn(usize) -> bool) -> (Option<usize>, i64) {
+    fn turn(&mut self, among: impl Fn(usize, usize) -> bool) -> (Option<usize>, i64) {
         let (mut best, mut total) = (None::<(usize, i64)>, 0);
-        for index in (0..self.tier.peers.len()).filter(|&index| among(index)) {
-            if !self.is_usable(index) {
+        for index in 0..self.tier.peers.len() {
+            if !among(index, best.map_or(index, |(best, _)| best)) || !self.is_usable(index) {
                 continue;
             }
             let (Some(peer), Some(health)) = (self.tier.peers.get(index), self.health.get_mut(index)) else { continue };
