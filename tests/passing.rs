@@ -102,7 +102,9 @@ fn whole_responses_are_kept_as_files() {
     let locations = location("/", &upstream, "proxy_store on;")
         + &location("/path", &upstream, "proxy_store PREFIX/other$uri;")
         + &location("/short", &short, "proxy_store on;")
-        + &location("/missing", &missing, "proxy_store on;");
+        + &location("/missing", &missing, "proxy_store on;")
+        + &location("/passed", &upstream, "proxy_store on; proxy_buffering off;")
+        + &location("/refused/", &upstream, "proxy_store PREFIX/refused/a/b;");
     let (dir, server) = front("store", &locations);
     let file = |path: &str| dir.path().join(path);
     for (path, kept) in [("/a/b/c", "root/a/b/c"), ("/path/x", "other/path/x")] {
@@ -115,7 +117,39 @@ fn whole_responses_are_kept_as_files() {
     }
     let _ = get(server.port, "/short");
     assert_eq!(get(server.port, "/missing").expect("a response").status, 404);
-    assert!(!file("root/short").exists() && !file("root/missing").exists());
+    assert_eq!(get(server.port, "/passed").expect("a response").text(), "body");
+    std::fs::write(file("refused"), "").expect("a file");
+    assert_eq!(get(server.port, "/refused/").expect("a response").text(), "body");
+    let log = std::fs::read_to_string(file("error.log")).expect("a log");
+    assert!(log.contains("/refused/a/b\" failed (20: Not a directory) while reading upstream"), "{log}");
+    assert!(log.contains("[crit]") && log.contains(": *") && log.contains("rename() \""), "{log}");
+    for path in ["root/short", "root/missing", "root/passed"] {
+        assert!(!file(path).exists(), "{path}");
+    }
     let empty = || std::fs::read_dir(file("temp")).ok()?.next().is_none().then_some(());
     until(Duration::from_secs(5), empty).expect("nothing is left over");
+}
+
+/// Kernels before 5.19 let a worker that gives up rights move files no more, but copy them.
+fn moves_files() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
+}
+
+#[test]
+fn a_file_that_is_kept_is_moved_to_its_place_and_not_copied() {
+    let upstream = Upstream::start(|stream| {
+        say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo");
+        std::thread::sleep(Duration::from_millis(600));
+        say(stream, "dy");
+    });
+    let location = format!("location / {{ proxy_pass http://127.0.0.1:{}; proxy_store on; }}", upstream.port);
+    let (dir, server) = front("moved", &location);
+    assert_eq!(get(server.port, "/x").expect("a response").text(), "body");
+    let kept = dir.path().join("root/x");
+    let metadata = until(Duration::from_secs(5), || std::fs::metadata(&kept).ok()).expect("a file");
+    let Some(made) = metadata.created().ok().filter(|_| moves_files()) else { return };
+    let written = metadata.modified().expect("a time").duration_since(made).unwrap_or_default();
+    assert!(written > Duration::from_millis(300), "made when all of it was there: {written:?}");
 }

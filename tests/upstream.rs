@@ -63,7 +63,7 @@ fn converse(mut stream: TcpStream, heard: &AtomicUsize, answer: &dyn Fn(&[u8]) -
         let answer = answer(&request);
         if answer.is_empty()
             || stream.write_all(&answer).is_err()
-            || !answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-L")
+            || !answer.windows(11).any(|part| part == b"\r\nContent-L")
         {
             return;
         }
@@ -260,6 +260,68 @@ fn connections_are_kept_and_replaced_when_they_die() {
         assert_eq!(get(server.port, "/").expect("a response").text(), "ok");
     }
     assert_eq!(closes.connections.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn connections_are_kept_where_the_next_server_answers_for_one_that_has_nothing() {
+    let (lacks, has) =
+        (Upstream::start(|_| b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n".to_vec()), Upstream::named("has"));
+    let servers = format!("{}; {} backup;", at(&lacks), at(&has));
+    let (_dir, server) = front("lacks", &servers, "proxy_next_upstream http_404;");
+    for _ in 0..3 {
+        assert_eq!(get(server.port, "/").expect("a response").text(), "has");
+    }
+    assert_eq!((lacks.requests(), lacks.connections.load(Ordering::SeqCst)), (3, 1));
+}
+
+#[test]
+fn servers_at_one_address_share_their_connections() {
+    let twice = Upstream::named("twice");
+    let (_dir, server) = front("twice", &format!("{0}; {0} weight=2;", at(&twice)), "");
+    for _ in 0..6 {
+        assert_eq!(get(server.port, "/").expect("a response").text(), "twice");
+    }
+    assert_eq!(twice.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_reply_is_no_more_under_way_when_its_head_came_where_heads_are_compared() {
+    let quick = || Upstream::start(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegins".to_vec());
+    let (strong, weak) = (quick(), quick());
+    let servers = format!("least_time header inflight; {} weight=20; {};", at(&strong), at(&weak));
+    let (_dir, server) = front("inflight", &servers, "proxy_buffering off;");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Connection::open(server.port).expect("a connection");
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+        client.take(1).expect("a head");
+        clients.push(client);
+        thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!((strong.requests(), weak.requests()), (3, 0));
+}
+
+#[test]
+fn servers_that_are_equally_quick_take_turns_as_nginx_has_it() {
+    let slow = |name: &'static str| {
+        Upstream::start(move |_| {
+            thread::sleep(Duration::from_millis(1500));
+            reply(name.as_bytes())
+        })
+    };
+    let (a, b, c) = (slow("a"), slow("b"), slow("c"));
+    let servers = format!("least_time header; {}; {} weight=2; {} weight=4;", at(&a), at(&b), at(&c));
+    let (_dir, server) = front("quick", &servers, "");
+    let port = server.port;
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let asked = thread::spawn(move || get(port, "/").expect("a response").text());
+            thread::sleep(Duration::from_millis(100));
+            asked
+        })
+        .collect();
+    let got: Vec<_> = asked.into_iter().map(|asked| asked.join().expect("an answer")).collect();
+    assert_eq!(got.concat(), "ccbcba");
 }
 
 #[test]

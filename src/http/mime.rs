@@ -113,3 +113,33 @@ impl TypeSet {
         self.types.as_ref().is_none_or(|types| types.contains(&kind.to_ascii_lowercase()))
     }
 }
+
+/// A `Content-Type` without its parameters, and the charset that one of them names.
+pub fn split(value: &[u8]) -> (&[u8], Option<Bytes>) {
+    let mut parts = value.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+    let kind = parts.next().unwrap_or_default();
+    let own = parts.find_map(|part| {
+        let (name, charset) = part.split_at_checked(8)?;
+        let charset = charset.strip_prefix(b"\"").map_or(charset, |inner| inner.strip_suffix(b"\"").unwrap_or(inner));
+        name.eq_ignore_ascii_case(b"charset=").then(|| Bytes::copy_from_slice(charset))
+    });
+    (kind, own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_types() {
+        let table = [
+            ("text/html", "text/html", None),
+            ("text/html; charset=UTF-8", "text/html", Some("UTF-8")),
+            ("text/html;q=1 ; Charset=\"x\"", "text/html", Some("x")),
+            ("text/html; boundary=charset", "text/html", None),
+        ];
+        for (value, kind, own) in table {
+            assert_eq!(split(value.as_bytes()), (kind.as_bytes(), own.map(Bytes::from)), "{value}");
+        }
+    }
+}

@@ -80,18 +80,21 @@ pub fn authority(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// A decoded path and raw arguments.
+pub type Safe<'a> = (Cow<'a, [u8]>, &'a [u8]);
+
 /// Checks a URI named by an upstream or a client (`X-Accel-Redirect`, `Destination`), decodes its path and
-/// splits off its arguments; `None` where it is empty, holds NUL or would leave its root.
-pub fn safe(uri: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+/// splits off its arguments; an error, as it is told, where it is empty, holds NUL or would leave its root.
+pub fn safe(uri: &[u8]) -> Result<Safe<'_>, Cow<'_, [u8]>> {
     let (path, args) = split_args(uri);
     if path.is_empty() || leaves_root(path) {
-        return None;
+        return Err(Cow::Borrowed(uri));
     }
     if !path.contains(&b'%') {
-        return Some((Cow::Borrowed(path), args));
+        return Ok((Cow::Borrowed(path), args));
     }
     let decoded = escape::unescape(path, Unescape::All);
-    (!leaves_root(&decoded)).then_some((Cow::Owned(decoded), args))
+    if leaves_root(&decoded) { Err(Cow::Owned(decoded)) } else { Ok((Cow::Owned(decoded), args)) }
 }
 
 /// Splits at the first `?`; the arguments are empty where there is none.
@@ -292,7 +295,7 @@ mod tests {
             ("/a\0", None),
         ];
         for (text, want) in table {
-            let got = safe(text.as_bytes());
+            let got = safe(text.as_bytes()).ok();
             assert_eq!(
                 got.as_ref().map(|(p, a)| (&**p, *a)),
                 want.map(|(p, a)| (p.as_bytes(), a.as_bytes())),

@@ -8,7 +8,10 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 use caps::{CapSet, Capability, CapsHashSet};
-use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    Scope,
+};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -118,10 +121,17 @@ fn become_user(identity: &Identity, transparent: bool) -> Result<()> {
 fn harden() -> Result<()> {
     prctl::set_no_new_privs().context("prctl(PR_SET_NO_NEW_PRIVS) failed")?;
     let denied = AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo;
+    // Moving a file to another directory is denied unless a rule allows it, which kernels before 5.19 have no means for.
+    let moves = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::Refer);
+    let may_allow = moves.is_ok();
     // Kernels without landlock, or with an older one, do what they can.
-    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    let rules = rules.handle_access(denied & AccessFs::from_all(ABI::V6))?.scope(Scope::Signal)?;
-    rules.create()?.restrict_self()?;
+    let rules = moves.unwrap_or_default().set_compatibility(CompatLevel::BestEffort);
+    let rules = rules.handle_access(denied & AccessFs::from_all(ABI::V6))?.scope(Scope::Signal)?.create()?;
+    let rules = match may_allow {
+        true => rules.add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::Refer))?,
+        false => rules,
+    };
+    rules.restrict_self()?;
     Ok(())
 }
 

@@ -62,6 +62,10 @@ pub fn refused(
     if request.line.is_empty() && client.h2.is_none() {
         let end = head.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.bytes.len());
         request.line = head.bytes.slice(..end);
+        // Whatever is wrong behind it, the answer has no body.
+        if request.line.starts_with(b"HEAD ") {
+            request.method = Method::Head;
+        }
     }
     if head.line.is_some() {
         // What is wrong with the fields comes first.

@@ -8,7 +8,7 @@ use crate::http::core::{Core, Tokens};
 use crate::http::escape::{self, Set};
 use crate::http::fields::status_line;
 use crate::http::request::Version;
-use crate::http::{Agent, Body, Flow, Head, Method, Request, Response, Target, uri};
+use crate::http::{Agent, Body, Flow, Head, Known, Method, Request, Response, Target, uri};
 
 /// What a failure with `status` leads to: a page of the configuration, or a built-in one.
 pub fn fail(request: &mut Request, status: u16) -> Flow {
@@ -18,6 +18,8 @@ pub fn fail(request: &mut Request, status: u16) -> Flow {
         let head = Head { status, silent: true, ..Head::default() };
         return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
     }
+    // The type is that of the page; of what `X-Accel-Redirect` brought, its charset alone stays.
+    request.carried.content_type = None;
     if matches!(status, 400 | 413 | 414 | 497 | 495 | 496 | 500 | 501) {
         request.keep_alive = false;
     }
@@ -84,6 +86,7 @@ pub fn builtin(request: &mut Request, status: u16) -> Response {
     {
         body.push_str(&"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n".repeat(6));
     }
+    request.carried.headers.retain(|field| field.known != Known::AcceptRanges);
     response.head.content_type = Some(Bytes::from_static(b"text/html"));
     response.head.content_length = Some(body.len() as u64);
     response.body = Body::Full(body.into());

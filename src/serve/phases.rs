@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::errors;
 use crate::http::attempts::SENDING;
 use crate::http::pause::pause;
-use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target};
+use crate::http::{Agent, Flow, Method, Request, Response, Scope, Serve, Target, mime};
 use crate::net::Level;
 use crate::net::clock;
 use crate::table::tree::Found;
@@ -107,6 +107,11 @@ fn finish(request: &mut Request, place: &Arc<Location>, mut response: Response) 
     if !request.carried.headers.is_empty() {
         let own = std::mem::replace(&mut response.head.headers, std::mem::take(&mut request.carried.headers));
         own.iter().for_each(|field| response.head.headers.push(field.name, field.value));
+    }
+    if request.carried.charset.is_some()
+        && response.head.content_type.as_ref().is_some_and(|kind| mime::split(kind).1.is_none())
+    {
+        response.head.charset = request.carried.charset.take();
     }
     let body = std::mem::take(&mut response.body);
     response.body = place.loc.filter(request, &mut response.head, body);

@@ -18,7 +18,7 @@ use crate::http::body::Tunnel;
 use crate::http::h1::write::Rate;
 use crate::http::headers::Known;
 use crate::http::request::Version;
-use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Stage, Target, uri};
+use crate::http::{Body, Flow, Head, Headers, Method, Request, Response, Stage, Target, mime, uri};
 use crate::net::{Level, clock};
 
 /// Passes the request on and answers with what comes back.
@@ -93,7 +93,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     };
     let rate = shared.conf.limit_rate.as_ref().filter(|_| shared.conf.buffering);
     let rate = rate.and_then(|rate| units::size(&rate.get(request))).unwrap_or_default();
-    let stores = shared.conf.store.is_on() && status == 200 && !bodiless;
+    let stores = shared.conf.store.is_on() && status == 200 && !bodiless && buffered;
     let manner = Manner { rate: Rate { limit: rate, after: 0 }, bodiless, unwanted: false, buffered };
     let mut body = reply::body(reply, shared, manner);
     if stores {
@@ -178,6 +178,7 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
         let goes_along = match field.known {
             Known::ContentType => {
                 let kind = Bytes::copy_from_slice(field.value);
+                request.carried.charset = mime::split(&kind).1;
                 request.carried.content_type = Some(kind).filter(|kind| !kind.is_empty());
                 false
             }
@@ -191,13 +192,14 @@ fn accel_redirect(shared: &Shared, headers: &Headers, request: &mut Request) -> 
     if to.first() == Some(&b'@') {
         return Some(Flow::Jump(Target::Named(to.into())));
     }
-    let Some((path, args)) = uri::safe(&to) else {
-        let shown = String::from_utf8_lossy(&to).into_owned();
-        request.log(
-            Level::Error,
-            &format!("unsafe URI \"{shown}\" was detected while reading response header from upstream"),
-        );
-        return Some(Flow::Fail(404));
+    let (path, args) = match uri::safe(&to) {
+        Ok(safe) => safe,
+        Err(shown) => {
+            let shown = String::from_utf8_lossy(&shown);
+            let problem = format!("unsafe URI \"{shown}\" was detected while reading response header from upstream");
+            request.log(Level::Error, &problem);
+            return Some(Flow::Fail(404));
+        }
     };
     if request.method != Method::Head {
         request.method = Method::Get;

@@ -144,15 +144,31 @@ impl Choice {
         busy
     }
 
-    /// Notes how long the server that is held took to the end of its head and to its last byte.
-    pub fn note(&self, header: Duration, whole: Duration) {
-        if !matches!(self.peers.method, Method::LeastTime { .. }) {
+    /// Notes how long the server that is held took to the end of its head. Where heads are compared and requests under way
+    /// count, this one no longer is.
+    pub fn heard(&mut self, header: Duration) {
+        if !matches!(self.peers.method, Method::LeastTime { by_header: true, under_way: true }) {
             return;
         }
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let begun = self.begun.take();
         let mut health = self.tier().lock();
         if let Some(health) = self.held.and_then(|index| health.get_mut(index)) {
-            health.timing.note(millis(header), millis(whole));
+            health.timing.note_header(in_millis(header));
+            if let Some(begun) = begun {
+                health.timing.end(begun, millis());
+            }
+        }
+    }
+
+    /// Notes how long the server that is held took to the end of its head, unless that is known, and to its last byte.
+    pub fn note(&self, header: Duration, whole: Duration) {
+        let Method::LeastTime { by_header, under_way } = self.peers.method else { return };
+        let mut health = self.tier().lock();
+        if let Some(health) = self.held.and_then(|index| health.get_mut(index)) {
+            health.timing.note_whole(in_millis(whole));
+            if !by_header || !under_way {
+                health.timing.note_header(in_millis(header));
+            }
         }
     }
 
@@ -194,7 +210,7 @@ impl Choice {
             };
             let index = index.or_else(|| match bound {
                 Some(bound) => view.smooth_to(bound),
-                None => view.smooth(|_| true),
+                None => view.smooth(|_, _| true),
             })?;
             let health = view.health.get_mut(index)?;
             if now.saturating_sub(health.checked) > tier.peers.get(index)?.fail_timeout {
@@ -223,7 +239,11 @@ impl Drop for Choice {
 
 /// Milliseconds since 1970.
 fn millis() -> u64 {
-    u64::try_from(clock::now().0.as_millis()).unwrap_or(u64::MAX)
+    in_millis(clock::now().0)
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn has_room(peer: &Peer, health: &Health) -> bool {
@@ -290,14 +310,14 @@ impl View<'_> {
         let all: i64 = self.tier.peers.iter().map(|peer| peer.weight).sum();
         let own = self.tier.peers.get(index)?.weight;
         if self.health.get(index)?.current_weight > own - all {
-            let (_, total) = self.turn(|_| true);
+            let (_, total) = self.turn(|_, _| true);
             self.health.get_mut(index)?.current_weight -= total;
         }
         Some(index)
     }
 
-    /// The next of those servers that `among` admits.
-    pub fn smooth(&mut self, among: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The next of those servers that `among` admits, which is told besides who is next so far.
+    pub fn smooth(&mut self, among: impl Fn(usize, usize) -> bool) -> Option<usize> {
         let (best, total) = self.turn(among);
         let best = best?;
         self.health.get_mut(best)?.current_weight -= total;
@@ -305,10 +325,10 @@ impl View<'_> {
     }
 
     /// Raises the weights of those servers; the one whose turn it is, and the sum they were raised by.
-    fn turn(&mut self, among: impl Fn(usize) -> bool) -> (Option<usize>, i64) {
+    fn turn(&mut self, among: impl Fn(usize, usize) -> bool) -> (Option<usize>, i64) {
         let (mut best, mut total) = (None::<(usize, i64)>, 0);
-        for index in (0..self.tier.peers.len()).filter(|&index| among(index)) {
-            if !self.is_usable(index) {
+        for index in 0..self.tier.peers.len() {
+            if !among(index, best.map_or(index, |(best, _)| best)) || !self.is_usable(index) {
                 continue;
             }
             let (Some(peer), Some(health)) = (self.tier.peers.get(index), self.health.get_mut(index)) else { continue };

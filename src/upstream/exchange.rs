@@ -11,8 +11,8 @@ use bytes::BytesMut;
 use super::attempt::{self, Progress};
 use super::balance::Choice;
 use super::conf::NextUpstream;
-use super::pool::Connection;
-use super::protocol::{Outgoing, Protocol, ReplyHead};
+use super::pool::{self, Connection};
+use super::protocol::{Length, Outgoing, Protocol, ReplyHead};
 use super::{Conf, Peers, Shared, report};
 use crate::http::flow::Side;
 use crate::http::request::{Attempt, Attempts};
@@ -57,12 +57,17 @@ pub async fn run<P: Protocol>(
             return Err(no_live::<P>(request, peers, outgoing));
         }
         choice.bind(request);
+        let mut idle = None;
         let tried = attempt::run(protocol, shared, &mut choice, outgoing, request).await;
         let (failure, status) = match tried {
             Ok(tried) if late(conf, begun) || !again(conf, &choice, outgoing, request, tried.head.status) => {
+                choice.heard(clock::since(tried.started));
                 return Ok(tried.with(choice, request));
             }
             Ok(tried) => {
+                if matches!(tried.head.status, 403 | 404) && tried.is_whole(request) {
+                    idle = Some(tried.connection);
+                }
                 if let Some(attempt) = request.upstream.attempts.borrow_mut().last_mut() {
                     attempt.response_time = Some(clock::since(tried.started));
                 }
@@ -80,7 +85,11 @@ pub async fn run<P: Protocol>(
         }
         // A client that leaves says nothing about the server.
         let failed = failure.as_ref().map_or(!matches!(status, 403 | 404), |failed| !failed.is_hopeless());
-        choice.release(failed);
+        let place = choice.pool_key();
+        let busy = choice.release(failed);
+        if let Some(connection) = idle {
+            pool::put(place, choice.peers(), connection, busy);
+        }
         if failed && choice.is_disabled(key) {
             request.log(
                 Level::Warn,
@@ -176,6 +185,16 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// Whether nothing follows the head, and the connection can carry another request.
+    fn is_whole(&self, request: &Request) -> bool {
+        let ends = match self.head.length {
+            Length::Known(0) => true,
+            Length::Coded(_) => false,
+            _ => request.method == Method::Head,
+        };
+        ends && self.head.keep_alive && self.rest.is_empty()
+    }
+
     fn with(self, choice: Choice, request: &Request) -> Reply {
         let attempts = Rc::clone(&request.upstream.attempts);
         let Self { head, rest, connection, started } = self;

@@ -174,6 +174,7 @@ impl Upstreams {
                 found.into_iter().map(|(address, name)| Peer { host: place, ..Peer::new(server, address, name) }),
             );
         }
+        share_connections(&mut tiers);
         let timeout = group.resolver_timeout.or(self.given.resolver.1);
         let resolver = match (hosts.is_empty(), resolver, system) {
             (false, Some(resolver), _) => Some(resolver.seal(timeout, self)),
@@ -245,6 +246,14 @@ pub fn not_found(groups: &[Group], files: &dyn Files) -> Vec<Diag> {
         Diag::error(problem, server.at, server.at)
     };
     missing.map(diag).collect()
+}
+
+/// Lets servers at the same address have their idle connections in common.
+fn share_connections(tiers: &mut [Vec<Peer>; 2]) {
+    let mut first = HashMap::new();
+    for peer in tiers.iter_mut().flatten() {
+        peer.id = *first.entry(peer.address.clone()).or_insert(peer.id);
+    }
 }
 
 /// An address and how it is printed.

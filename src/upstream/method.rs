@@ -175,7 +175,7 @@ impl State {
             let at = usize::try_from(self.hash).ok()?.checked_rem(ring.len())?;
             let (_, server) = ring.get(at)?;
             let tier = view.tier;
-            let same = |index: usize| tier.peers.get(index).is_some_and(|peer| peer.server == *server);
+            let same = |index: usize, _| tier.peers.get(index).is_some_and(|peer| peer.server == *server);
             if let Some(index) = view.smooth(same) {
                 return Some(index);
             }
@@ -186,8 +186,9 @@ impl State {
     }
 }
 
-/// The server that costs least for its weight; among equals, round robin goes on.
-pub fn least(view: &mut View<'_>, cost: impl Fn(&Peer, &Health, u64) -> u64) -> Option<usize> {
+/// The server that costs least for its weight; among equals, round robin goes on. As in nginx, those behind the one that is
+/// next so far equal it where they equal the first one's cost for its own weight, if `by_first`.
+pub fn least(view: &mut View<'_>, by_first: bool, cost: impl Fn(&Peer, &Health, u64) -> u64) -> Option<usize> {
     let costs: Vec<u64> = view.servers().map(|(peer, health)| cost(peer, health, view.now)).collect();
     let peers = &view.tier.peers;
     // The cost of one in the measure of another's weight.
@@ -197,21 +198,21 @@ pub fn least(view: &mut View<'_>, cost: impl Fn(&Peer, &Health, u64) -> u64) -> 
     };
     let usable = (0..peers.len()).filter(|&index| view.is_usable(index));
     let best = usable.reduce(|best, index| if weigh(index, best) < weigh(best, index) { index } else { best })?;
-    let equals = |index: usize| weigh(index, best) == weigh(best, index);
-    if !(best + 1..peers.len()).any(|index| equals(index) && view.is_usable(index)) {
+    let equals = |index, next| weigh(index, next) == weigh(if by_first { best } else { next }, index);
+    if !(best + 1..peers.len()).any(|index| equals(index, best) && view.is_usable(index)) {
         return Some(best);
     }
-    view.smooth(|index| index >= best && equals(index))
+    view.smooth(|index, next| index == best || (index > best && equals(index, next)))
 }
 
 /// The server with the fewest connections.
 pub fn least_conn(view: &mut View<'_>) -> Option<usize> {
-    least(view, |_, health, _| health.conns)
+    least(view, false, |_, health, _| health.conns)
 }
 
 /// The server that is expected to answer first.
 pub fn least_time(view: &mut View<'_>, by_header: bool) -> Option<usize> {
-    least(view, |peer, health, now| {
+    least(view, true, |peer, health, now| {
         let untried = now.saturating_sub(health.checked);
         let halvings = if untried > peer.fail_timeout { untried / (peer.fail_timeout + 1) } else { 0 };
         health.timing.estimate(by_header, halvings, health.conns)

@@ -124,7 +124,7 @@ impl Tier {
         for peer in &mut peers {
             let same = left.iter().position(|(old, _)| old.id == peer.id);
             let found = same.or_else(|| left.iter().position(|(old, _)| old.address == peer.address));
-            let found = found.map(|at| left.swap_remove(at));
+            let found = found.map(|at| left.remove(at));
             peer.id = found.map_or(peer.id, |(old, _)| old.id);
             kept.push(found.filter(|(old, _)| old.is_like(peer)).map(|(_, seat)| seat));
         }

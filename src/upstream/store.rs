@@ -117,6 +117,9 @@ impl Store {
     }
 }
 
+/// What failed, and why.
+type Failure = (String, io::Error);
+
 /// A body on its way to the client and into a file.
 struct Kept {
     body: Pieces,
@@ -140,12 +143,10 @@ impl Source for Kept {
             }
             _ => Ok(()),
         };
-        if let Err(error) = kept {
+        if let Err((what, error)) = kept {
             // The client still gets all of it.
             self.temp = None;
-            let text =
-                format!("storing \"{}\" failed ({}) while reading upstream", self.path.display(), os_error(&error));
-            self.attempts.note(Level::Crit, text);
+            self.attempts.note(Level::Crit, format!("{what} failed ({}) while reading upstream", os_error(&error)));
         }
         Poll::Ready(next)
     }
@@ -160,32 +161,63 @@ impl Source for Kept {
 }
 
 impl Kept {
-    fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
-        self.temp.as_ref().map_or(Ok(()), |temp| (&*temp.file).write_all(bytes))
+    fn write(&mut self, bytes: &Bytes) -> Result<(), Failure> {
+        let Some(temp) = &self.temp else { return Ok(()) };
+        (&*temp.file).write_all(bytes).map_err(|error| (format!("write() \"{}\"", temp.made.display()), error))
     }
 
     /// Gives the file its rights, its time and its name.
-    fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> Result<(), Failure> {
         let Some(temp) = self.temp.take().filter(|_| !self.path.as_os_str().is_empty()) else { return Ok(()) };
-        prepare(&temp.file, self.access, self.modified)?;
-        if let Some(parent) = self.path.parent() {
-            // Who may read a directory may enter it.
-            let mode = self.access | (self.access & 0o444) >> 2;
-            DirBuilder::new().recursive(true).mode(mode | 0o700).create(parent)?;
+        let (from, to) = (temp.made.as_path(), self.path.as_path());
+        prepare(&temp.file, self.access, self.modified)
+            .map_err(|error| (format!("chmod() \"{}\"", from.display()), error))?;
+        let moved = match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_directories().map_err(|(at, error)| (format!("mkdir() \"{}\"", at.display()), error))?;
+                fs::rename(from, to)
+            }
+            moved => moved,
+        };
+        let moved = match moved {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy(from),
+            moved => moved,
+        };
+        moved.map_err(|error| (format!("rename() \"{}\" to \"{}\"", from.display(), to.display()), error))
+    }
+
+    /// Makes the directories above the file. As in nginx, one that may not be made is no failure before there is nothing to
+    /// make the next one in.
+    fn make_directories(&self) -> Result<(), (&Path, io::Error)> {
+        // Who may read a directory may enter it.
+        let mode = self.access | (self.access & 0o444) >> 2 | 0o700;
+        let mut refused = None;
+        let above: Vec<&Path> = self.path.ancestors().skip(1).filter(|at| at.parent().is_some()).collect();
+        for at in above.into_iter().rev() {
+            match DirBuilder::new().mode(mode).create(at) {
+                Ok(()) => refused = None,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => refused = None,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
+                Err(error) => return Err((at, error)),
+            }
         }
-        match fs::rename(&temp.made, &self.path) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy(&temp.made),
-            renamed => renamed,
-        }
+        refused.map_or(Ok(()), |error| Err((self.path.as_path(), error)))
     }
 
     /// Moves the file to another file system: whole under another name first.
     fn copy(&self, from: &Path) -> io::Result<()> {
         let mut beside = self.path.clone().into_os_string();
         beside.push(format!(".{:010}", clock::random() % 10_000_000_000));
-        fs::copy(from, &beside)?;
-        prepare(&File::options().write(true).open(&beside)?, self.access, self.modified)?;
-        fs::rename(&beside, &self.path)
+        let copied = File::create_new(&beside).and_then(|mut file| {
+            io::copy(&mut File::open(from)?, &mut file)?;
+            prepare(&file, self.access, self.modified)?;
+            fs::rename(&beside, &self.path)
+        });
+        if copied.is_err() {
+            // Nothing else can be done about it.
+            let _ = fs::remove_file(&beside);
+        }
+        copied
     }
 }
 

@@ -10,9 +10,9 @@ const CLOSE: u64 = 20;
 #[derive(Clone, Debug, Default)]
 pub struct Timing {
     /// Average time to the end of the head.
-    pub header: u64,
+    header: u64,
     /// Average time to the last byte.
-    pub whole: u64,
+    whole: u64,
     /// Requests under way, where they count.
     count: u64,
     /// What those had taken together at `changed`.
@@ -23,10 +23,14 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Notes the times of a response.
-    pub fn note(&mut self, header: u64, whole: u64) {
-        average(&mut self.header, header);
-        average(&mut self.whole, whole);
+    /// Notes the time to the end of a head.
+    pub fn note_header(&mut self, time: u64) {
+        average(&mut self.header, time);
+    }
+
+    /// Notes the time to the last byte.
+    pub fn note_whole(&mut self, time: u64) {
+        average(&mut self.whole, time);
     }
 
     /// The time one more request is expected to take; `halvings` forgive a server that was not tried lately.
@@ -74,12 +78,13 @@ mod tests {
     fn estimates() {
         let mut timing = Timing::default();
         assert_eq!(timing.estimate(false, 0, 0), CLOSE);
-        timing.note(30, 100);
+        timing.note_header(30);
+        timing.note_whole(100);
         assert_eq!((timing.estimate(true, 0, 0), timing.estimate(false, 0, 1)), (40, 240));
         assert_eq!(timing.estimate(false, 2, 0), 40);
-        timing.note(30, 300);
+        timing.note_whole(300);
         assert_eq!(timing.whole, 110);
-        timing.note(30, 1_000_000);
+        timing.note_whole(1_000_000);
         assert_eq!(timing.estimate(false, 0, 0), WORST);
         assert_eq!(timing.estimate(false, 99, 0), CLOSE);
     }

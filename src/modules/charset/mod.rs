@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Phases, Seal};
 use crate::conf::args::text;
 use crate::conf::{Args, Contexts, Diag, Directive, Problem, block, many, on};
-use crate::http::mime::{NamedTypes, TypeSet};
+use crate::http::mime::{NamedTypes, TypeSet, split};
 use crate::http::value::Part;
 use crate::http::{Body, Head, Known, Request, Value};
 use crate::net::Level;
@@ -152,40 +152,10 @@ impl Loc {
     }
 }
 
-/// A `Content-Type` without and with the charset it names.
-fn split(value: &[u8]) -> (&[u8], Option<Bytes>) {
-    let mut parts = value.split(|&b| b == b';').map(<[u8]>::trim_ascii);
-    let kind = parts.next().unwrap_or_default();
-    let own = parts.find_map(|part| {
-        let (name, charset) = part.split_at_checked(8)?;
-        let charset = charset.strip_prefix(b"\"").map_or(charset, |inner| inner.strip_suffix(b"\"").unwrap_or(inner));
-        name.eq_ignore_ascii_case(b"charset=").then(|| Bytes::copy_from_slice(charset))
-    });
-    (kind, own)
-}
-
 /// Gives a response its charset. Redirects have none: old browsers took it for that of the page they lead to.
 fn set(head: &mut Head, charset: Bytes) {
     let value = head.content_type.take().unwrap_or_default();
     let (kind, own) = split(&value);
     head.content_type = Some(if own.is_some() { value.slice_ref(kind) } else { value.clone() });
     head.charset = Some(charset).filter(|_| !matches!(head.status, 301 | 302));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_types() {
-        let table = [
-            ("text/html", "text/html", None),
-            ("text/html; charset=UTF-8", "text/html", Some("UTF-8")),
-            ("text/html;q=1 ; Charset=\"x\"", "text/html", Some("x")),
-            ("text/html; boundary=charset", "text/html", None),
-        ];
-        for (value, kind, own) in table {
-            assert_eq!(split(value.as_bytes()), (kind.as_bytes(), own.map(Bytes::from)), "{value}");
-        }
-    }
 }
