@@ -15,6 +15,7 @@ pub mod h2;
 pub mod inlet;
 pub mod live;
 pub mod method;
+pub mod pace;
 pub mod params;
 pub mod peer;
 pub mod pool;
