@@ -80,11 +80,7 @@ fn answer<P: Protocol>(protocol: &P, shared: &Shared, mut reply: Reply, request:
     head.line = Some(reply.head.line.clone()).filter(|line| !line.is_empty());
     head.content_length = reply.head.content_length;
     if status == 101 {
-        if request.headers.get(Known::Upgrade).is_some() {
-            return upgrade(shared, reply, head);
-        }
-        // The client did not ask for it: it gets what comes, and nothing after that.
-        request.keep_alive = false;
+        return upgrade(shared, reply, head, request);
     }
     let bodiless = request.method == Method::Head;
     head.content_length = match reply.head.length {
@@ -107,8 +103,13 @@ fn drop_body(reply: Reply, shared: &Shared) {
     drop(reply::body(reply, shared, Manner { unwanted: true, ..Manner::default() }));
 }
 
-fn upgrade(shared: &Shared, reply: Reply, mut head: Head) -> Flow {
+fn upgrade(shared: &Shared, reply: Reply, mut head: Head, request: &mut Request) -> Flow {
     head.content_length = None;
+    if request.headers.get(Known::Upgrade).is_none() {
+        // The client did not ask for it: it is told, and that is all.
+        request.keep_alive = false;
+        return Flow::Respond(Box::new(Response { head, body: Body::Empty }));
+    }
     let (stream, pending) = (Rc::clone(&reply.connection.stream), reply.rest.freeze());
     let tunnel = Tunnel {
         stream,
