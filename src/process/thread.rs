@@ -68,6 +68,8 @@ async fn work(table: Arc<Table>, mut ear: UnboundedReceiver<Command>) {
     let worker = Worker::new(table);
     let mut accepting = HashMap::new();
     let mut watchers: JoinSet<()>;
+    // The time zone is looked up before there are requests that would wait for it.
+    clock::now();
     tokio::task::spawn_local(timer::watch());
     tokio::task::spawn_local(crate::upstream::pool::sweep());
     loop {
