@@ -41,12 +41,13 @@ METHOD = """
 
 ## Method
 
-All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk (h2load for HTTP/2, under TLS) and, for the proxied
-rows, a backend nginx share another core; for uwsgi it is a process that answers and closes. Under TLS they show the same P-256 certificate; protocols, ciphers and tickets are the defaults. CPU is user and
-system time of the server's whole process tree. A figure is the median of the rounds; a ratio is this server's figure over
-nginx's within a round, then the median, and ± is half the range between rounds: the noise. Where the core was not busy, wrk was
-the limit and only the CPU columns compare the servers. How nginx was compiled matters: a build for size or with musl takes far
-more CPU than Debian's, so a ratio against such a build flatters.
+All servers run `benches/nginx.conf` with one worker on one core, in turn; wrk (h2load for HTTP/2, under TLS) and, for the
+proxied rows, a backend nginx share another core; for uwsgi it is a process that answers and closes. Under TLS they show the
+same P-256 certificate and speak TLS 1.2 and 1.3; ciphers and tickets are the defaults. CPU is user and system time of the
+server's whole process tree. A figure is the median of the rounds; a ratio is this server's figure over nginx's within a
+round, then the median, and ± is half the range between rounds: the noise. Where the core was not busy, wrk was the limit and
+only the CPU columns compare the servers. How nginx was compiled matters: a build for size or with musl takes far more CPU
+than Debian's, so a ratio against such a build flatters.
 """
 
 
